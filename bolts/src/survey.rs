@@ -1,0 +1,100 @@
+//! Requests in, the busiest addresses, URLs and countries out: for reports that people read. It counts every
+//! request, so topologies have it only where somebody asked for such a report.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use engine::{Bolt, Collector, Tuple};
+use model::address::{Key, KeyScheme};
+use model::network::Network;
+use model::top::Top;
+use serde::{Deserialize, Serialize};
+
+use crate::matching::Requests;
+use crate::ports::{PlaceLookup, SettingsPort};
+
+/// The bolt.
+pub struct Survey {
+    settings: SettingsPort,
+    places: Arc<dyn PlaceLookup>,
+    addresses: Top<Key>,
+    urls: Top<Vec<u8>>,
+}
+
+/// What a task counted. Emitted once, at the end.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Surveyed {
+    /// Requests by address, the busiest first.
+    pub addresses: Vec<(Network, u64)>,
+    /// Requests by URL (host and path), the busiest first.
+    pub urls: Vec<(String, u64)>,
+    /// Requests by country code, in no order; `None` where it isn't known.
+    pub countries: Vec<(Option<Arc<str>>, u64)>,
+}
+
+impl Tuple for Surveyed {}
+
+/// So many addresses and URLs are held; beyond that the rare ones are forgotten from time to time.
+const HELD: usize = 200_000;
+/// So many of each are reported.
+const REPORTED: usize = 1_000;
+
+impl Survey {
+    /// Counts what comes.
+    #[must_use]
+    pub fn new(settings: SettingsPort, places: Arc<dyn PlaceLookup>) -> Self {
+        Self {
+            settings,
+            places,
+            addresses: Top::new(HELD),
+            urls: Top::new(HELD),
+        }
+    }
+
+    fn countries(&self, keys: &KeyScheme) -> Vec<(Option<Arc<str>>, u64)> {
+        let mut countries: HashMap<Option<Arc<str>>, u64> = HashMap::new();
+        for (key, requests) in self.addresses.iter() {
+            let place = self.places.place(keys.network(*key).first());
+            *countries
+                .entry(place.and_then(|place| place.country))
+                .or_default() += requests;
+        }
+        countries.into_iter().collect()
+    }
+}
+
+impl Bolt for Survey {
+    type In = Requests;
+    type Out = Surveyed;
+
+    fn execute(&mut self, Requests(batch): Requests, _: &mut Collector<'_, Surveyed>) {
+        let held = self.settings.load();
+        let default_host = held.settings().default_host.as_deref();
+        let mut text = Vec::new();
+        for request in &batch.requests {
+            self.addresses.add(&request.key);
+            if let Some(url) = batch.url_parts(request).url(default_host) {
+                text.clear();
+                text.extend_from_slice(url.host.as_deref().unwrap_or_default());
+                text.extend_from_slice(url.path);
+                self.urls.add(&text);
+            }
+        }
+    }
+
+    fn cleanup(&mut self, out: &mut Collector<'_, Surveyed>) {
+        let held = self.settings.load();
+        let keys = &held.settings().keys;
+        let addresses = self.addresses.most(REPORTED).into_iter();
+        let urls = self.urls.most(REPORTED).into_iter();
+        out.emit(Surveyed {
+            addresses: addresses
+                .map(|(key, requests)| (keys.network(key), requests))
+                .collect(),
+            urls: urls
+                .map(|(url, requests)| (url.escape_ascii().to_string(), requests))
+                .collect(),
+            countries: self.countries(keys),
+        });
+    }
+}

@@ -1,0 +1,204 @@
+//! What flows between the bolts: batches, in the order of the picture.
+
+use std::sync::Arc;
+
+use engine::{Partition, Tuple, task_for};
+use model::address::Key;
+use model::distinct::KeyCount;
+use model::key_state::Hit;
+use model::line::Unparsed;
+use model::units::Second;
+use model::url::UrlParts;
+use model::verdict::{Decision, Record};
+use serde::{Deserialize, Serialize};
+
+/// Whole access lines with their line feeds, as a source read them. Only the last may lack its line feed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineBatch {
+    /// The lines. Shared, for the engine keeps every batch until it is acked.
+    pub bytes: Arc<Vec<u8>>,
+    /// How many lines the source cut out because they were longer than a line may be.
+    pub too_long: u64,
+}
+
+impl Tuple for LineBatch {
+    fn records(&self) -> u64 {
+        memchr::memchr_iter(b'\n', &self.bytes).count() as u64
+    }
+}
+
+/// A part of a batch's bytes; see [`RequestBatch::text`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    start: u32,
+    length: u32,
+}
+
+impl Span {
+    /// Nothing there.
+    pub const NONE: Self = Self {
+        start: u32::MAX,
+        length: 0,
+    };
+}
+
+/// A parsed and attributed request: what is needed to find its rule and count it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Whose.
+    pub key: Key,
+    /// When.
+    pub second: Second,
+    /// The request's target, as [`UrlParts::target`].
+    pub target: Span,
+    /// The logged host.
+    pub host: Span,
+    /// The logged `$uri`.
+    pub uri: Span,
+}
+
+/// Requests as spans of their lines.
+#[derive(Clone, Debug, Default)]
+pub struct RequestBatch {
+    /// The bytes that spans point into.
+    pub lines: LineBatch,
+    /// Values that had to be unescaped; spans point into them from `lines.bytes.len()` on.
+    pub unescaped: Vec<u8>,
+    /// In the order of their lines.
+    pub requests: Vec<Request>,
+}
+
+impl Tuple for RequestBatch {
+    fn records(&self) -> u64 {
+        self.requests.len() as u64
+    }
+}
+
+impl RequestBatch {
+    /// The bytes of a span.
+    #[must_use]
+    pub fn text(&self, span: Span) -> Option<&[u8]> {
+        let (start, length) = (span.start as usize, span.length as usize);
+        match start.checked_sub(self.lines.bytes.len()) {
+            _ if span == Span::NONE => None,
+            None => self.lines.bytes.get(start..start + length),
+            Some(start) => self.unescaped.get(start..start + length),
+        }
+    }
+
+    /// The span of a value that was found in this batch's lines, or unescaped from them.
+    pub fn span(&mut self, value: Option<&std::borrow::Cow<'_, [u8]>>) -> Span {
+        use std::borrow::Cow;
+        match value {
+            None => Span::NONE,
+            Some(Cow::Borrowed(text)) => {
+                // The slice points into the lines, so its place is the distance of the addresses.
+                let start = text.as_ptr().addr() - self.lines.bytes.as_ptr().addr();
+                Span {
+                    start: start as u32,
+                    length: text.len() as u32,
+                }
+            }
+            Some(Cow::Owned(text)) => {
+                let start = self.lines.bytes.len() + self.unescaped.len();
+                self.unescaped.extend_from_slice(text);
+                Span {
+                    start: start as u32,
+                    length: text.len() as u32,
+                }
+            }
+        }
+    }
+
+    /// What a request of this batch says about its URL.
+    #[must_use]
+    pub fn url_parts(&self, request: &Request) -> UrlParts<'_> {
+        UrlParts {
+            target: self.text(request.target),
+            host: self.text(request.host),
+            uri: self.text(request.uri),
+        }
+    }
+}
+
+/// How lines fared.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineCounts {
+    /// All lines.
+    pub lines: u64,
+    /// Those that could be read.
+    pub parsed: u64,
+    /// Of the parsed ones those whose client isn't proven.
+    pub unattributed: u64,
+    /// Those that couldn't be read, by reason, in the order of [`Unparsed::ALL`].
+    pub unparsed: [u64; Unparsed::ALL.len()],
+    /// The first few unparsed lines of the batch, cut to [`SAMPLE_LEN`] bytes.
+    pub samples: Vec<(Unparsed, String)>,
+}
+
+/// At most so many bytes of an unparsed line are shown.
+pub const SAMPLE_LEN: usize = 160;
+
+impl Tuple for LineCounts {
+    fn records(&self) -> u64 {
+        self.lines
+    }
+}
+
+/// Requests of the same key, rule and second, combined; each key's order is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HitBatch {
+    /// In order.
+    pub hits: Vec<Hit>,
+}
+
+impl Tuple for HitBatch {
+    fn records(&self) -> u64 {
+        self.hits.len() as u64
+    }
+}
+
+impl Partition for HitBatch {
+    fn partition(self, tasks: usize) -> Vec<Self> {
+        let room = self.hits.len() / tasks + self.hits.len() / 8;
+        let mut parts: Vec<Self> = (0..tasks)
+            .map(|_| Self {
+                hits: Vec::with_capacity(room),
+            })
+            .collect();
+        for hit in self.hits {
+            parts[task_for(hit.key.stable_hash(), tasks)].hits.push(hit);
+        }
+        parts
+    }
+}
+
+/// What analysis found in a batch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FindingBatch {
+    /// Decisions, each key's in order.
+    pub decisions: Vec<Decision>,
+    /// Frequency records, each key's in order.
+    pub records: Vec<Record>,
+    /// Requests that came too late to count.
+    pub late: u64,
+    /// Requests whose address was banned when they came.
+    pub while_banned: u64,
+    /// At the end: what the task's table came to.
+    pub table: Option<TableTotals>,
+}
+
+/// What a table of keys came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableTotals {
+    /// How many different keys came.
+    pub clients: KeyCount,
+    /// How many were evicted.
+    pub evicted: u64,
+}
+
+impl Tuple for FindingBatch {
+    fn records(&self) -> u64 {
+        (self.decisions.len() + self.records.len()) as u64
+    }
+}

@@ -1,0 +1,350 @@
+//! All that is known of one key: its newest time, its ban, and a window and a tally for each rule it met. This is
+//! where the order of checks stands: late, while banned, rule, window, record.
+
+use serde::{Deserialize, Serialize};
+
+use crate::address::Key;
+use crate::rule::{Rule, RuleId};
+use crate::settings::Settings;
+use crate::table::TableEntry;
+use crate::units::{Second, Seconds};
+use crate::verdict::{Action, Alert, Decision, Record};
+use crate::window::{Added, Window};
+
+/// What is remembered of a key.
+#[derive(Clone, Debug)]
+pub struct KeyState {
+    key: Key,
+    newest: Second,
+    banned_until: Second,
+    /// Which version of the settings `allowed` was found for; 0 for none.
+    allowed_for: u32,
+    allowed: bool,
+    /// Most keys only ever meet one rule.
+    first: Counter,
+    #[expect(
+        clippy::box_collection,
+        reason = "few keys have others; all would pay for a wider field"
+    )]
+    others: Option<Box<Vec<Counter>>>,
+}
+
+/// Window and tally of one rule.
+#[derive(Clone, Debug)]
+struct Counter {
+    rule: RuleId,
+    tally: u32,
+    /// The oldest and the newest request of the tally.
+    tally_span: (Second, Second),
+    window: Window,
+}
+
+impl Counter {
+    fn new(rule: RuleId) -> Self {
+        Self {
+            rule,
+            tally: 0,
+            tally_span: (Second::NEVER, Second::NEVER),
+            window: Window::default(),
+        }
+    }
+
+    /// Counts requests; returns the record's span each time that `full` are complete.
+    fn count(&mut self, second: Second, requests: u32, full: u32, mut record: impl FnMut((Second, Second))) {
+        let mut left = requests;
+        while left > 0 {
+            self.tally_span = match self.tally {
+                0 => (second, second),
+                _ => (self.tally_span.0.min(second), self.tally_span.1.max(second)),
+            };
+            let taken = left.min(full.saturating_sub(self.tally).max(1));
+            self.tally += taken;
+            left -= taken;
+            if self.tally >= full {
+                self.tally = 0;
+                record(self.tally_span);
+            }
+        }
+    }
+}
+
+/// Requests of one key and rule in one second.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Hit {
+    /// Whose.
+    pub key: Key,
+    /// When.
+    pub second: Second,
+    /// Which rule they belong to.
+    pub rule: RuleId,
+    /// How many, at least one.
+    pub requests: u32,
+}
+
+/// Takes what observing hits leads to.
+pub trait Findings {
+    /// A decision was made. Its record follows.
+    fn decision(&mut self, decision: Decision);
+    /// A record was made.
+    fn record(&mut self, record: Record);
+    /// Requests that came too late to count.
+    fn late(&mut self, requests: u32);
+    /// Requests that came while their key was banned.
+    fn while_banned(&mut self, requests: u32);
+}
+
+/// One version of the settings, with its number (from 1), which tells it from the versions before.
+#[derive(Clone, Copy, Debug)]
+pub struct Version<'a> {
+    /// What holds.
+    pub settings: &'a Settings,
+    /// Its number.
+    pub number: u32,
+}
+
+impl KeyState {
+    /// A key that was never seen.
+    #[must_use]
+    pub fn new(key: Key) -> Self {
+        Self {
+            key,
+            newest: Second::NEVER,
+            banned_until: Second::NEVER,
+            allowed_for: 0,
+            allowed: false,
+            first: Counter::new(RuleId::NONE),
+            others: None,
+        }
+    }
+
+    /// Takes requests in, in the order in which they came, and tells what they lead to.
+    pub fn observe(&mut self, hit: Hit, version: Version<'_>, findings: &mut impl Findings) {
+        let settings = version.settings;
+        self.newest = self.newest.max(hit.second);
+        if hit.second.behind(self.newest) > i64::from(settings.max_lateness.0) {
+            return findings.late(hit.requests);
+        }
+        let rule = settings.rules.get(hit.rule);
+        // The window is asked only as far back as a level that is on looks.
+        let levels = rule.and_then(|rule| Levels::of(rule, settings).map(|levels| (rule, levels)));
+        let full = settings.count.get();
+        let mut left = hit.requests;
+        while left > 0 {
+            if hit.second <= self.banned_until {
+                return findings.while_banned(left);
+            }
+            let added = match &levels {
+                Some((_, levels)) if !self.known_allowed(version) => {
+                    self.counter(hit.rule)
+                        .window
+                        .add(hit.second, left, full, levels.longest)
+                }
+                _ => Added::Open,
+            };
+            let decided = match (added, &levels) {
+                (
+                    Added::Full {
+                        taken,
+                        newest,
+                        during,
+                    },
+                    Some((rule, levels)),
+                ) if !self.is_allowed(version) => levels
+                    .action(during)
+                    .map(|action| (taken, newest, during, *rule, action)),
+                _ => None,
+            };
+            let Some((taken, newest, during, rule, action)) = decided else {
+                let taken = if let Added::Full { taken, .. } = added {
+                    taken
+                } else {
+                    left
+                };
+                self.tally(hit, taken, version, findings);
+                left -= taken;
+                continue;
+            };
+            self.tally(hit, taken - 1, version, findings);
+            left -= taken;
+            findings.decision(self.decision(settings, rule, action, newest, during));
+            findings.record(Record {
+                target: settings.keys.network(self.key),
+                rule: Some(rule.name.clone()),
+                count: full,
+                first: Second(newest.0 - i64::from(during.0)),
+                last: newest,
+                alert: if action == Action::Block {
+                    Alert::Blocked
+                } else {
+                    Alert::Warned
+                },
+                place: None,
+            });
+            match action {
+                Action::Warn => self.counter(hit.rule).tally = 0,
+                Action::Block => {
+                    self.banned_until = self.banned_until.max(newest.plus(rule.block_for));
+                    self.first = Counter::new(hit.rule);
+                    self.others = None;
+                }
+            }
+        }
+    }
+
+    fn decision(
+        &self,
+        settings: &Settings,
+        rule: &Rule,
+        action: Action,
+        time: Second,
+        during: Seconds,
+    ) -> Decision {
+        Decision {
+            time,
+            target: settings.keys.network(self.key),
+            action,
+            rule: rule.name.clone(),
+            reason: rule.reason,
+            count: settings.count.get(),
+            during,
+            length: if action == Action::Block {
+                rule.block_for
+            } else {
+                settings.warn_for
+            },
+            place: None,
+        }
+    }
+
+    fn tally(&mut self, hit: Hit, requests: u32, version: Version<'_>, findings: &mut impl Findings) {
+        let settings = version.settings;
+        let full = settings.count.get();
+        let key = self.key;
+        let mut spans = (0, (hit.second, hit.second), (hit.second, hit.second));
+        self.counter(hit.rule).count(hit.second, requests, full, |span| {
+            spans = (spans.0 + 1, if spans.0 == 0 { span } else { spans.1 }, span);
+        });
+        let (records, first, later) = spans;
+        if records == 0 {
+            return;
+        }
+        let rule = settings.rules.get(hit.rule);
+        let alert = match rule {
+            None => Alert::NotListed,
+            Some(_) if self.is_allowed(version) => Alert::Allowed,
+            Some(_) if !settings.block_enabled => Alert::BlockingOff,
+            Some(_) => Alert::Normal,
+        };
+        for record in 0..records {
+            let (first, last) = if record == 0 { first } else { later };
+            let rule = rule.map(|rule| rule.name.clone());
+            let target = settings.keys.network(key);
+            findings.record(Record {
+                target,
+                rule,
+                count: full,
+                first,
+                last,
+                alert,
+                place: None,
+            });
+        }
+    }
+
+    /// Whether the guards are known to cover this key. They are asked only when a window or a tally is full:
+    /// until then the answer changes nothing, and asking costs more than counting.
+    fn known_allowed(&self, version: Version<'_>) -> bool {
+        self.allowed && self.allowed_for == version.number
+    }
+
+    fn is_allowed(&mut self, version: Version<'_>) -> bool {
+        if self.allowed_for != version.number {
+            self.allowed = version.settings.guards(&version.settings.keys.network(self.key));
+            self.allowed_for = version.number;
+        }
+        self.allowed
+    }
+
+    fn counter(&mut self, rule: RuleId) -> &mut Counter {
+        if self.first.rule == rule {
+            return &mut self.first;
+        }
+        if self.first.tally == 0 && self.first.window.total() == 0 {
+            // Nothing is lost with an empty one. But the rule may stand among the others already.
+            if self
+                .others
+                .as_ref()
+                .is_none_or(|others| others.iter().all(|other| other.rule != rule))
+            {
+                self.first = Counter::new(rule);
+                return &mut self.first;
+            }
+        }
+        let others = self.others.get_or_insert_default();
+        let at = others
+            .iter()
+            .position(|other| other.rule == rule)
+            .unwrap_or_else(|| {
+                others.push(Counter::new(rule));
+                others.len() - 1
+            });
+        &mut others[at]
+    }
+}
+
+/// Which levels of a rule are on, and how far they look back.
+struct Levels {
+    block: Option<Seconds>,
+    warn: Option<Seconds>,
+    longest: Seconds,
+}
+
+impl Levels {
+    /// `None` where both are off: no window is needed then.
+    fn of(rule: &Rule, settings: &Settings) -> Option<Self> {
+        let block = settings.block_enabled.then_some(rule.block_within);
+        let warn = settings.warn_enabled.then_some(rule.warn_within);
+        block.max(warn).map(|longest| Self { block, warn, longest })
+    }
+
+    fn action(&self, during: Seconds) -> Option<Action> {
+        if self.block.is_some_and(|within| during <= within) {
+            Some(Action::Block)
+        } else {
+            self.warn
+                .is_some_and(|within| during <= within)
+                .then_some(Action::Warn)
+        }
+    }
+}
+
+impl TableEntry for KeyState {
+    fn key(&self) -> Key {
+        self.key
+    }
+
+    fn new(key: Key) -> Self {
+        Self::new(key)
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let others = self.others.as_ref().map_or(0, |others| {
+            let windows: usize = others.iter().map(|counter| counter.window.heap_bytes()).sum();
+            size_of::<Vec<Counter>>() + others.capacity() * size_of::<Counter>() + windows
+        });
+        self.first.window.heap_bytes() + others
+    }
+
+    /// Keys whose ban is in force stay before all others, then those that are busy or were lately: what goes
+    /// first is idle and light.
+    fn worth(&self, now: Second) -> u64 {
+        const IDLE_AFTER: i64 = 60;
+        let counters =
+            std::iter::once(&self.first).chain(self.others.iter().flat_map(|others| others.iter()));
+        let weight: u64 = counters.map(|c| u64::from(c.window.total().max(c.tally))).sum();
+        let banned = u64::from(self.banned_until >= now) << 63;
+        let recent = u64::from(self.newest.behind(now) <= IDLE_AFTER) << 62;
+        let age = self.newest.behind(now).clamp(0, (1 << 24) - 1) as u64;
+        banned | recent | (weight.min((1 << 36) - 1) << 24) | ((1 << 24) - 1 - age)
+    }
+}

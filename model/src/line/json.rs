@@ -1,0 +1,280 @@
+//! JSON lines, by the keys of a JSON-shaped `log_format` or by the names of nginx's variables, in any order.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::directive::{self, Escape, Part};
+use super::format::{Fields, LogFormatError, require};
+use super::template::{Role, Template};
+use super::{Line, Unparsed};
+use crate::time::TimeCache;
+
+/// Which key holds what.
+#[derive(Debug)]
+pub(super) struct JsonFormat {
+    /// Keys (`a.b` where objects nest), each with the template of its value and whether lines need it.
+    keys: Vec<(String, Template, bool)>,
+}
+
+impl JsonFormat {
+    /// Compiles a template that is shaped like a JSON object; `None` where it isn't.
+    pub(super) fn compile(template: &str, escape: Escape) -> Result<Option<Self>, LogFormatError> {
+        if !template.starts_with('{') || !template.ends_with('}') {
+            return Ok(None);
+        }
+        // Bare variables (`"status":$status`) become strings, so that the shape alone is JSON.
+        let (mut shape, mut quoted, mut escaped) = (String::new(), false, false);
+        for part in directive::parts(template)? {
+            match part {
+                Part::Literal(text) => {
+                    for c in text.chars() {
+                        match c {
+                            _ if escaped => escaped = false,
+                            '\\' if quoted => escaped = true,
+                            '"' => quoted = !quoted,
+                            _ => {}
+                        }
+                    }
+                    shape.push_str(&text);
+                }
+                Part::Variable(name) if quoted => shape.push_str(&format!("${{{name}}}")),
+                Part::Variable(name) => shape.push_str(&format!("\"${{{name}}}\"")),
+            }
+        }
+        let Ok(Object(entries)) = serde_json::from_str(&shape) else {
+            return Ok(None);
+        };
+        let mut keys = Vec::new();
+        for (key, value) in entries {
+            let template = Template::compile(directive::parts(&value)?, escape)?;
+            let needed = template.pieces().iter().any(|piece| {
+                !matches!(
+                    piece.role,
+                    Role::Other | Role::Host | Role::Uri | Role::ForwardedFor
+                )
+            });
+            keys.push((key.into_owned(), template, needed));
+        }
+        require(
+            keys.iter()
+                .flat_map(|(_, template, _)| template.pieces().iter().map(|piece| piece.role)),
+        )?;
+        Ok(Some(Self { keys }))
+    }
+
+    /// Lines whose keys are named like nginx's variables, or as shippers commonly name them.
+    pub(super) fn by_variable_names() -> Self {
+        let keys = [
+            ("remote_addr", "remote_addr", true),
+            ("msec", "msec", false),
+            ("time_iso8601", "time_iso8601", false),
+            ("time_local", "time_local", false),
+            ("time", "time_iso8601", false),
+            ("timestamp", "time_iso8601", false),
+            ("@timestamp", "time_iso8601", false),
+            ("request", "request", false),
+            ("request_uri", "request_uri", false),
+            ("uri", "request_uri", false),
+            ("host", "host", false),
+            ("http_host", "http_host", false),
+            ("http_x_forwarded_for", "http_x_forwarded_for", false),
+            ("x_forwarded_for", "http_x_forwarded_for", false),
+            ("xff", "http_x_forwarded_for", false),
+            ("status", "status", false),
+            ("body_bytes_sent", "body_bytes_sent", false),
+        ];
+        let keys = keys.map(|(key, variable, needed)| {
+            let template = Template::compile(vec![Part::Variable(variable.to_owned())], Escape::Json);
+            (key.to_owned(), template.expect("one variable compiles"), needed)
+        });
+        Self { keys: keys.into() }
+    }
+
+    pub(super) fn parse<'a>(&self, line: &'a [u8], times: &mut TimeCache) -> Result<Line<'a>, Unparsed> {
+        if line.is_empty() {
+            return Err(Unparsed::Empty);
+        }
+        let object = read(line)?;
+        let mut fields = Fields::default();
+        let (mut time, mut target) = (false, false);
+        for (key, template, needed) in &self.keys {
+            let mut values = object
+                .iter()
+                .filter(|(name, _)| name == key)
+                .map(|(_, value)| value);
+            let Some(value) = values.next() else {
+                if *needed {
+                    return Err(Unparsed::Json);
+                }
+                continue;
+            };
+            if values.next().is_some() {
+                return Err(Unparsed::Ambiguous);
+            }
+            template.run(value.as_bytes(), 0, |piece, span| {
+                // The first time and the first request that the line has count.
+                let seen = match piece.role {
+                    role if role.is_time() => &mut time,
+                    Role::Request | Role::Target => &mut target,
+                    _ => &mut false,
+                };
+                if std::mem::replace(seen, true) {
+                    return Ok(());
+                }
+                let value = match value {
+                    Cow::Borrowed(text) => Cow::Borrowed(&text.as_bytes()[span]),
+                    Cow::Owned(text) => Cow::Owned(text.as_bytes()[span].to_vec()),
+                };
+                fields.take(piece.role, value, times)
+            })?;
+        }
+        fields.line()
+    }
+
+    pub(super) fn fields<'a>(&self, line: &'a [u8]) -> Vec<(String, Cow<'a, [u8]>)> {
+        let into_bytes = |text| match text {
+            Cow::Borrowed(text) => Cow::Borrowed(str::as_bytes(text)),
+            Cow::Owned(text) => Cow::Owned(String::into_bytes(text)),
+        };
+        let object = read(line).unwrap_or_default();
+        object
+            .into_iter()
+            .map(|(key, value)| (key.into_owned(), into_bytes(value)))
+            .collect()
+    }
+}
+
+type Entries<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
+/// Reads a line as an object of texts. Bytes that aren't UTF-8, and nginx's `\xHH` (which JSON doesn't have), are
+/// what clients can put into a line; they must not make it unreadable.
+fn read(line: &[u8]) -> Result<Entries<'_>, Unparsed> {
+    let needs_mending = std::str::from_utf8(line).is_err() || memchr::memmem::find(line, br"\x").is_some();
+    if !needs_mending {
+        return serde_json::from_slice(line)
+            .map(|Object(entries)| entries)
+            .map_err(|_| Unparsed::Json);
+    }
+    let mended = String::from_utf8_lossy(line);
+    let mended = mend_escapes(&mended);
+    let Object(entries) = serde_json::from_str(&mended).map_err(|_| Unparsed::Json)?;
+    Ok(entries
+        .into_iter()
+        .map(|(key, value)| (Cow::Owned(key.into_owned()), Cow::Owned(value.into_owned())))
+        .collect())
+}
+
+/// `\xHH` to `\\xHH`, other escapes as they are.
+fn mend_escapes(text: &str) -> String {
+    let mut mended = String::with_capacity(text.len() + 16);
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        mended.push(c);
+        if c == '\\' {
+            match chars.next() {
+                Some('x') => mended.push_str("\\x"),
+                Some(other) => mended.push(other),
+                None => {}
+            }
+        }
+    }
+    mended
+}
+
+/// The entries of an object, duplicates kept, nested objects by `outer.inner`, lists and nulls left out.
+struct Object<'a>(Entries<'a>);
+
+impl<'de> Deserialize<'de> for Object<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::Object(entries) => Ok(Self(entries)),
+            _ => Err(de::Error::custom("not an object")),
+        }
+    }
+}
+
+enum Value<'a> {
+    Object(Entries<'a>),
+    Text(Cow<'a, str>),
+    Nothing,
+}
+
+impl<'de> Deserialize<'de> for Value<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Value<'de>, E> {
+        Ok(Value::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value<'de>, E> {
+        Ok(Value::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Value<'de>, E> {
+        Ok(Value::Text(Cow::Owned(number.to_string())))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value<'de>, E> {
+        Ok(Value::Text(Cow::Owned(number.to_string())))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Value<'de>, E> {
+        Ok(Value::Text(Cow::Owned(number.to_string())))
+    }
+
+    fn visit_bool<E>(self, truth: bool) -> Result<Value<'de>, E> {
+        Ok(Value::Text(Cow::Borrowed(if truth { "true" } else { "false" })))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value<'de>, E> {
+        Ok(Value::Nothing)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value<'de>, A::Error> {
+        while list.next_element::<de::IgnoredAny>()?.is_some() {}
+        Ok(Value::Nothing)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'de>, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(key) = map.next_key::<Key<'de>>()? {
+            match map.next_value()? {
+                Value::Text(text) => entries.push((key.0, text)),
+                Value::Object(inner) => {
+                    let nested = inner
+                        .into_iter()
+                        .map(|(name, value)| (Cow::Owned(format!("{}.{name}", key.0)), value));
+                    entries.extend(nested);
+                }
+                Value::Nothing => {}
+            }
+        }
+        Ok(Value::Object(entries))
+    }
+}
+
+/// A key, borrowed where it needs no unescaping.
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::Text(text) => Ok(Self(text)),
+            _ => Err(de::Error::custom("not a key")),
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! Any text format: literals with variables between them, matched from left to right.
+//!
+//! A value ends where its type ends (an address, a time, a status), at its closing quote, or at the literal that
+//! follows. Everything up to the last field that a line can't do without must match; what follows is optional,
+//! for logs get cut and clients choose what stands there.
+
+use std::ops::Range;
+
+use super::directive::{Escape, Part};
+use super::format::LogFormatError;
+use super::{Unparsed, closing_quote};
+use crate::time::TIME_LOCAL_LEN;
+
+/// What a variable means to us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Role {
+    Address,
+    TimeLocal,
+    TimeIso8601,
+    Msec,
+    Request,
+    Target,
+    Uri,
+    Host,
+    ForwardedFor,
+    Status,
+    Bytes,
+    Other,
+}
+
+impl Role {
+    pub(super) fn of(name: &str) -> Self {
+        match name {
+            "remote_addr" => Self::Address,
+            "time_local" => Self::TimeLocal,
+            "time_iso8601" => Self::TimeIso8601,
+            "msec" => Self::Msec,
+            "request" => Self::Request,
+            "request_uri" => Self::Target,
+            "uri" | "document_uri" => Self::Uri,
+            "host" | "http_host" => Self::Host,
+            "http_x_forwarded_for" | "proxy_add_x_forwarded_for" => Self::ForwardedFor,
+            "status" => Self::Status,
+            "body_bytes_sent" | "bytes_sent" => Self::Bytes,
+            _ => Self::Other,
+        }
+    }
+
+    pub(super) fn is_time(self) -> bool {
+        matches!(self, Self::TimeLocal | Self::TimeIso8601 | Self::Msec)
+    }
+
+    fn is_target(self) -> bool {
+        matches!(self, Self::Request | Self::Target)
+    }
+
+    /// A line can't do without these, where its format has them.
+    fn is_required(self) -> bool {
+        self.is_time() || self.is_target() || matches!(self, Self::Address | Self::Status | Self::Bytes)
+    }
+
+    /// Where a value of this type that begins `text` ends; `None` where none begins it. Outer `None`: the type
+    /// doesn't tell.
+    fn extent(self, text: &[u8]) -> Option<Option<usize>> {
+        let run = |fits: fn(&u8) -> bool| {
+            let length = text.iter().take_while(|b| fits(b)).count();
+            (length > 0).then_some(length)
+        };
+        Some(match self {
+            Self::Address => run(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')),
+            Self::TimeLocal => (text.len() >= TIME_LOCAL_LEN).then_some(TIME_LOCAL_LEN),
+            Self::TimeIso8601 => {
+                run(|b| b.is_ascii_digit() || matches!(b, b'T' | b'Z' | b':' | b'+' | b'-' | b'.'))
+            }
+            Self::Msec => run(|b| b.is_ascii_digit() || *b == b'.'),
+            Self::Status => run(u8::is_ascii_digit).filter(|&length| length == 3),
+            Self::Bytes if text.first() == Some(&b'-') => Some(1),
+            Self::Bytes => run(u8::is_ascii_digit),
+            _ => return None,
+        })
+    }
+
+    fn missing(self) -> Unparsed {
+        match self {
+            Self::Address => Unparsed::Address,
+            Self::TimeLocal | Self::TimeIso8601 | Self::Msec => Unparsed::Time,
+            Self::Request | Self::Target => Unparsed::Request,
+            Self::Status => Unparsed::Status,
+            Self::Bytes => Unparsed::Bytes,
+            _ => Unparsed::Layout,
+        }
+    }
+}
+
+/// How the end of a value is found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum End {
+    /// By its type.
+    Type,
+    /// At the closing quote, which no value can hold unescaped.
+    Quote,
+    /// At the literal that follows, where what comes then can be read.
+    Literal,
+    /// At the literal that follows, if that stands just once in the rest: clients choose the value, and it must
+    /// not be read in two ways.
+    OnlyLiteral,
+    /// Before the first of this byte, or at `stop` (the byte that ends the whole run of adjacent variables).
+    Byte(u8),
+    /// At the end of the line.
+    Line,
+}
+
+/// A literal and the variable behind it.
+#[derive(Clone, Debug)]
+pub(super) struct Piece {
+    pub(super) literal: Vec<u8>,
+    pub(super) name: String,
+    pub(super) role: Role,
+    end: End,
+}
+
+/// A compiled text format.
+#[derive(Clone, Debug)]
+pub(super) struct Template {
+    pieces: Vec<Piece>,
+    /// The literal behind the last variable.
+    last: Vec<u8>,
+    /// How many pieces must match.
+    required: usize,
+    escape: Escape,
+}
+
+impl Template {
+    pub(super) fn compile(parts: Vec<Part>, escape: Escape) -> Result<Self, LogFormatError> {
+        let mut pieces: Vec<Piece> = Vec::new();
+        let mut literal = Vec::new();
+        for part in parts {
+            match part {
+                Part::Literal(text) => literal.extend_from_slice(text.as_bytes()),
+                Part::Variable(name) => {
+                    let literal = std::mem::take(&mut literal);
+                    pieces.push(Piece {
+                        literal,
+                        role: Role::of(&name),
+                        name,
+                        end: End::Line,
+                    });
+                }
+            }
+        }
+        let mut template = Self {
+            pieces,
+            last: literal,
+            required: 0,
+            escape,
+        };
+        template.keep_one_of_each();
+        template.find_ends()?;
+        template.required = template
+            .pieces
+            .iter()
+            .rposition(|piece| piece.role.is_required())
+            .map_or(0, |at| at + 1);
+        Ok(template)
+    }
+
+    /// Of several times (or requests) the first in the line counts, of `$host` and `$http_host` the former; the
+    /// others are as any variable. Where there is no request `$uri` stands for it.
+    fn keep_one_of_each(&mut self) {
+        if !self.pieces.iter().any(|piece| piece.role.is_target())
+            && let Some(uri) = self.pieces.iter_mut().find(|piece| piece.role == Role::Uri)
+        {
+            uri.role = Role::Target;
+        }
+        let has_host = self.pieces.iter().any(|piece| piece.name == "host");
+        let (mut time, mut target, mut address) = (false, false, false);
+        for piece in &mut self.pieces {
+            let seen = match piece.role {
+                role if role.is_time() => &mut time,
+                role if role.is_target() => &mut target,
+                Role::Address => &mut address,
+                Role::Host if has_host && piece.name != "host" => {
+                    piece.role = Role::Other;
+                    continue;
+                }
+                _ => continue,
+            };
+            if std::mem::replace(seen, true) {
+                piece.role = Role::Other;
+            }
+        }
+    }
+
+    fn find_ends(&mut self) -> Result<(), LogFormatError> {
+        let address_at = self
+            .pieces
+            .iter()
+            .position(|piece| piece.role == Role::Address)
+            .unwrap_or(0);
+        for at in 0..self.pieces.len() {
+            let piece = &self.pieces[at];
+            let next = self.pieces.get(at + 1);
+            let follows = next.map_or(&self.last, |next| &next.literal);
+            let end = if piece.role.extent(b"").is_some() {
+                End::Type
+            } else if follows.is_empty() {
+                match next {
+                    None => End::Line,
+                    Some(next) => adjacent_end(piece, next)?,
+                }
+            } else if follows[0] == b'"' && piece.literal.ends_with(b"\"") && self.escape != Escape::None {
+                End::Quote
+            } else if piece.role == Role::ForwardedFor || at < address_at {
+                End::OnlyLiteral
+            } else {
+                End::Literal
+            };
+            self.pieces[at].end = end;
+        }
+        Ok(())
+    }
+
+    pub(super) fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    /// The template without its first `count` pieces, none of the rest required.
+    pub(super) fn tail(&self, count: usize) -> Self {
+        Self {
+            pieces: self.pieces[count..].to_vec(),
+            last: self.last.clone(),
+            required: 0,
+            escape: self.escape,
+        }
+    }
+
+    /// Without the pieces behind the last one that means something to us.
+    pub(super) fn trimmed(mut self) -> Self {
+        let used = self
+            .pieces
+            .iter()
+            .rposition(|piece| piece.role != Role::Other)
+            .map_or(0, |at| at + 1);
+        if used < self.pieces.len() {
+            self.last = self.pieces[used].literal.clone();
+            self.pieces.truncate(used);
+        }
+        self
+    }
+
+    /// Gives each value's place in `line` to `found`, from left to right, until the optional part stops
+    /// matching.
+    ///
+    /// # Errors
+    /// Where the required part doesn't match, and what `found` returns.
+    pub(super) fn run(
+        &self,
+        line: &[u8],
+        start: usize,
+        mut found: impl FnMut(&Piece, Range<usize>) -> Result<(), Unparsed>,
+    ) -> Result<(), Unparsed> {
+        let mut at = start;
+        for (index, piece) in self.pieces.iter().enumerate() {
+            let required = index < self.required;
+            if !line[at..].starts_with(&piece.literal) {
+                return if required { Err(Unparsed::Layout) } else { Ok(()) };
+            }
+            at += piece.literal.len();
+            let end = match self.end_of(line, at, index) {
+                Ok(end) => end,
+                Err(reason) if required => return Err(reason),
+                Err(_) => return Ok(()),
+            };
+            match found(piece, at..end) {
+                Err(reason) if required => return Err(reason),
+                _ => at = end,
+            }
+        }
+        Ok(())
+    }
+
+    fn end_of(&self, line: &[u8], at: usize, index: usize) -> Result<usize, Unparsed> {
+        let piece = &self.pieces[index];
+        let rest = &line[at..];
+        let follows = self
+            .pieces
+            .get(index + 1)
+            .map_or(&self.last, |next| &next.literal);
+        let missing = piece.role.missing();
+        match piece.end {
+            End::Type => {
+                let length = piece.role.extent(rest).flatten().ok_or(missing)?;
+                // What comes next must not go on as if it belonged to the value.
+                let closed = match rest.get(length) {
+                    None | Some(b' ') => true,
+                    Some(byte) => follows.first().is_none_or(|first| first == byte),
+                };
+                if closed { Ok(at + length) } else { Err(missing) }
+            }
+            End::Quote => closing_quote(line, at).ok_or(missing),
+            End::Byte(stop) => {
+                let whole = self.run_end(line, at, index);
+                Ok(at + memchr::memchr(stop, &line[at..whole]).unwrap_or(whole - at))
+            }
+            End::Line => Ok(line.len()),
+            End::Literal => memchr::memmem::find_iter(rest, follows)
+                .map(|length| at + length)
+                .find(|&end| self.continues(line, end + follows.len(), index + 1))
+                .ok_or(missing),
+            End::OnlyLiteral => {
+                let mut ends = memchr::memmem::find_iter(rest, follows)
+                    .filter(|&length| piece.role != Role::ForwardedFor || !rest[..length].ends_with(b","))
+                    .map(|length| at + length)
+                    .filter(|&end| self.continues(line, end + follows.len(), index + 1));
+                let end = ends.next().ok_or(missing)?;
+                if ends.next().is_some() {
+                    Err(Unparsed::Ambiguous)
+                } else {
+                    Ok(end)
+                }
+            }
+        }
+    }
+
+    /// Whether the piece at `index` can begin at `at` (behind its literal).
+    fn continues(&self, line: &[u8], at: usize, index: usize) -> bool {
+        let Some(piece) = self.pieces.get(index) else {
+            return true;
+        };
+        piece.end != End::Type || self.end_of(line, at, index).is_ok()
+    }
+
+    /// Where a run of adjacent variables ends: at the quote, space or line end behind it.
+    fn run_end(&self, line: &[u8], at: usize, index: usize) -> usize {
+        let behind = (index + 1..=self.pieces.len())
+            .map(|next| self.pieces.get(next).map_or(&self.last, |piece| &piece.literal))
+            .find(|literal| !literal.is_empty());
+        let length = match behind.and_then(|literal| literal.first()) {
+            None => line.len() - at,
+            Some(b'"') => return closing_quote(line, at).unwrap_or(line.len()),
+            Some(&byte) => memchr::memchr(byte, &line[at..]).unwrap_or(line.len() - at),
+        };
+        at + length
+    }
+}
+
+/// Two variables with nothing between them: only where the second one begins with a known byte.
+fn adjacent_end(piece: &Piece, next: &Piece) -> Result<End, LogFormatError> {
+    match next.name.as_str() {
+        "request_uri" | "uri" | "document_uri" => Ok(End::Byte(b'/')),
+        "is_args" => Ok(End::Byte(b'?')),
+        // `$is_args` is `?` or nothing; where it holds the arguments as well nobody minds.
+        "args" | "query_string" if piece.name == "is_args" => Ok(End::Byte(b' ')),
+        _ => Err(LogFormatError::Adjacent(piece.name.clone(), next.name.clone())),
+    }
+}

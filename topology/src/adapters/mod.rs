@@ -1,0 +1,3 @@
+//! The world behind the bolts' ports, one file an outside system.
+
+pub mod maxmind;

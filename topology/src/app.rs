@@ -1,0 +1,43 @@
+//! Runs topologies: on the calling thread where one is enough, else with a thread for each task.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context as _, bail};
+use bolts::ports::SummarySink;
+use bolts::report::Summary;
+use engine::{Config, DrainReport, LocalRuntime, Topology};
+
+use crate::wiring::{self, Replay};
+
+/// Keeps the summary that the report bolt gives it at the end.
+#[derive(Default)]
+pub struct KeptSummary(Mutex<Option<Summary>>);
+
+impl SummarySink for KeptSummary {
+    fn summary(&self, summary: Summary) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(summary);
+    }
+}
+
+/// Runs a replay to its end.
+///
+/// # Errors
+/// Where a part of the topology broke, so that the summary wouldn't be true.
+pub fn replay(kept: &Arc<KeptSummary>, replay: Replay) -> anyhow::Result<Summary> {
+    let on_one_thread = replay.tasks == 1;
+    let drained = run(wiring::replay(replay)?, on_one_thread);
+    if !drained.is_clean() {
+        bail!("the replay didn't run to its end, its results can't be trusted\n{drained}");
+    }
+    let summary = kept.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    summary.context("the report bolt gave no summary")
+}
+
+fn run(topology: Topology, on_one_thread: bool) -> DrainReport {
+    let runtime = LocalRuntime::new(Config::default());
+    if on_one_thread {
+        runtime.run_on_this_thread(topology)
+    } else {
+        runtime.start(topology).wait()
+    }
+}

@@ -1,0 +1,3 @@
+//! Where lines come from, one file a source.
+
+pub mod log_files;
