@@ -9,7 +9,8 @@ use std::ops::Range;
 use super::directive::{Escape, Part};
 use super::format::LogFormatError;
 use super::{Unparsed, closing_quote};
-use crate::time::TIME_LOCAL_LEN;
+use crate::address::parse_address;
+use crate::time::{TIME_LOCAL_LEN, parse_msec, parse_time_iso8601, parse_time_local};
 
 /// What a variable means to us.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,6 +81,17 @@ impl Role {
         })
     }
 
+    /// Whether a text is a value of this type.
+    fn is_valid(self, value: &[u8]) -> bool {
+        match self {
+            Self::Address => parse_address(value).is_some(),
+            Self::TimeLocal => parse_time_local(value).is_some(),
+            Self::TimeIso8601 => parse_time_iso8601(value).is_some(),
+            Self::Msec => parse_msec(value).is_some(),
+            _ => true,
+        }
+    }
+
     fn missing(self) -> Unparsed {
         match self {
             Self::Address => Unparsed::Address,
@@ -91,6 +103,9 @@ impl Role {
         }
     }
 }
+
+/// So many places at which a value may end are looked at where there may be just one.
+const MAX_CANDIDATES: usize = 64;
 
 /// How the end of a value is found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -279,7 +294,22 @@ impl Template {
         Ok(())
     }
 
+    /// Where the value at `at` ends. But for its quotes no value has a quote that nothing escapes, for nginx
+    /// escapes them (unless it was told not to).
     fn end_of(&self, line: &[u8], at: usize, index: usize) -> Result<usize, Unparsed> {
+        let end = self.unchecked_end_of(line, at, index)?;
+        let piece = &self.pieces[index];
+        if self.escape == Escape::None || matches!(piece.end, End::Type | End::Quote) {
+            return Ok(end);
+        }
+        if closing_quote(&line[at..end], 0).is_some() {
+            Err(piece.role.missing())
+        } else {
+            Ok(end)
+        }
+    }
+
+    fn unchecked_end_of(&self, line: &[u8], at: usize, index: usize) -> Result<usize, Unparsed> {
         let piece = &self.pieces[index];
         let rest = &line[at..];
         let follows = self
@@ -293,27 +323,35 @@ impl Template {
                 // What comes next must not go on as if it belonged to the value.
                 let closed = match rest.get(length) {
                     None | Some(b' ') => true,
-                    Some(byte) => follows.first().is_none_or(|first| first == byte),
+                    Some(byte) => follows.first() == Some(byte),
                 };
                 if closed { Ok(at + length) } else { Err(missing) }
             }
-            End::Quote => closing_quote(line, at).ok_or(missing),
+            End::Quote => {
+                let end = closing_quote(line, at).ok_or(missing)?;
+                let behind = line.get(end + 1);
+                // What is required must be closed for sure; what is optional may be followed by anything.
+                let closed = index + 1 != self.required
+                    || behind.is_none_or(|byte| follows.get(1).is_none_or(|next| next == byte));
+                if closed { Ok(end) } else { Err(missing) }
+            }
             End::Byte(stop) => {
                 let whole = self.run_end(line, at, index);
                 Ok(at + memchr::memchr(stop, &line[at..whole]).unwrap_or(whole - at))
             }
             End::Line => Ok(line.len()),
-            End::Literal => memchr::memmem::find_iter(rest, follows)
-                .map(|length| at + length)
-                .find(|&end| self.continues(line, end + follows.len(), index + 1))
-                .ok_or(missing),
+            End::Literal => self.first_end(line, at, index).ok_or(missing),
             End::OnlyLiteral => {
                 let mut ends = memchr::memmem::find_iter(rest, follows)
                     .filter(|&length| piece.role != Role::ForwardedFor || !rest[..length].ends_with(b","))
-                    .map(|length| at + length)
-                    .filter(|&end| self.continues(line, end + follows.len(), index + 1));
-                let end = ends.next().ok_or(missing)?;
-                if ends.next().is_some() {
+                    .map(|length| at + length);
+                // A line that makes us look further isn't worth it.
+                let mut candidates = ends.by_ref().take(MAX_CANDIDATES);
+                let mut fitting = candidates
+                    .by_ref()
+                    .filter(|&end| self.rest_fits(line, end + follows.len(), index + 1));
+                let end = fitting.next().ok_or(missing)?;
+                if fitting.next().is_some() || ends.next().is_some() {
                     Err(Unparsed::Ambiguous)
                 } else {
                     Ok(end)
@@ -324,10 +362,55 @@ impl Template {
 
     /// Whether the piece at `index` can begin at `at` (behind its literal).
     fn continues(&self, line: &[u8], at: usize, index: usize) -> bool {
-        let Some(piece) = self.pieces.get(index) else {
+        let Some(piece) = self.pieces.get(index).filter(|piece| piece.end == End::Type) else {
             return true;
         };
-        piece.end != End::Type || self.end_of(line, at, index).is_ok()
+        let Ok(end) = self.end_of(line, at, index) else {
+            return false;
+        };
+        let behind = self
+            .pieces
+            .get(index + 1)
+            .map_or(&self.last, |next| &next.literal);
+        piece.role.is_valid(&line[at..end]) && (end == line.len() || line[end..].starts_with(behind))
+    }
+
+    /// Whether all required pieces from `index` on (behind its literal) match.
+    fn rest_fits(&self, line: &[u8], mut at: usize, index: usize) -> bool {
+        let rest = self
+            .pieces
+            .iter()
+            .enumerate()
+            .take(self.required.max(index + 1))
+            .skip(index);
+        for (next, piece) in rest {
+            if next > index {
+                if !line[at..].starts_with(&piece.literal) {
+                    return false;
+                }
+                at += piece.literal.len();
+            }
+            // Another one that would have to look at many places is taken at its first.
+            let end = match piece.end {
+                End::OnlyLiteral => self.first_end(line, at, next),
+                _ => self.end_of(line, at, next).ok(),
+            };
+            match end {
+                Some(end) if piece.role.is_valid(&line[at..end]) => at = end,
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    fn first_end(&self, line: &[u8], at: usize, index: usize) -> Option<usize> {
+        let follows = self
+            .pieces
+            .get(index + 1)
+            .map_or(&self.last, |next| &next.literal);
+        memchr::memmem::find_iter(&line[at..], follows)
+            .map(|length| at + length)
+            .find(|&end| self.continues(line, end + follows.len(), index + 1))
     }
 
     /// Where a run of adjacent variables ends: at the quote, space or line end behind it.

@@ -1,6 +1,8 @@
 //! `ccfirewall explain`: what each stage makes of a line.
 
+use std::ffi::OsString;
 use std::io::{self, BufRead, Write};
+use std::os::unix::ffi::OsStrExt as _;
 
 use model::client::{Unattributed, attribute};
 use model::line::{Line, LineParser};
@@ -22,7 +24,7 @@ pub(super) struct Args {
     rules: Rules,
     /// Access lines, each as one argument; - reads them from standard input
     #[arg(required = true, value_name = "LINE")]
-    lines: Vec<String>,
+    lines: Vec<OsString>,
 }
 
 impl Args {
