@@ -19,11 +19,36 @@ pub struct LineBatch {
     pub bytes: Arc<Vec<u8>>,
     /// How many lines the source cut out because they were longer than a line may be.
     pub too_long: u64,
+    /// How many lines `bytes` has.
+    lines: u64,
+}
+
+impl LineBatch {
+    /// A batch of the lines in `bytes`.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        let unclosed = bytes.last().is_some_and(|&byte| byte != b'\n');
+        let lines = memchr::memchr_iter(b'\n', &bytes).count() as u64 + u64::from(unclosed);
+        Self {
+            bytes: Arc::new(bytes),
+            too_long: 0,
+            lines,
+        }
+    }
+
+    /// A batch that only tells of a line which was too long.
+    #[must_use]
+    pub fn too_long() -> Self {
+        Self {
+            too_long: 1,
+            ..Self::default()
+        }
+    }
 }
 
 impl Tuple for LineBatch {
     fn records(&self) -> u64 {
-        memchr::memchr_iter(b'\n', &self.bytes).count() as u64
+        self.lines + self.too_long
     }
 }
 

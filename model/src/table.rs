@@ -18,6 +18,8 @@ pub trait TableEntry {
     fn key(&self) -> Key;
     /// Bytes that it holds on the heap.
     fn heap_bytes(&self) -> usize;
+    /// Reads a little of each cache line of it and returns something of what it read.
+    fn touch(&self) -> u64;
     /// Which entries go first when memory is full: those that are worth least.
     fn worth(&self, now: Second) -> u64;
 }
@@ -107,6 +109,31 @@ impl<E: TableEntry> KeyTable<E> {
         let is_it =
             |slot: &Slot| slot.tag == tag && self.entry(slot.id).is_some_and(|entry| entry.key() == key);
         self.index.find(spread(tag), is_it).map(|slot| EntryId(slot.id))
+    }
+
+    /// Where a key most likely stands, told by its hash alone: the index is read, the entry is not. Ask
+    /// [`holds`](Self::holds) before it's used.
+    #[inline]
+    #[must_use]
+    pub fn guess(&self, hash: u64) -> Option<EntryId> {
+        let tag = tag(hash);
+        self.index
+            .find(spread(tag), |slot| slot.tag == tag)
+            .map(|slot| EntryId(slot.id))
+    }
+
+    /// Whether the entry of that id is this key's.
+    #[inline]
+    #[must_use]
+    pub fn holds(&self, id: EntryId, key: Key) -> bool {
+        self.entry(id.0).is_some_and(|entry| entry.key() == key)
+    }
+
+    /// Brings an entry into the cache by reading of it; see [`TableEntry::touch`].
+    #[inline]
+    #[must_use]
+    pub fn touch(&self, id: EntryId) -> u64 {
+        self.entry(id.0).map_or(0, TableEntry::touch)
     }
 
     /// Adds a key that isn't in the table. Where memory is full `evicted` is told each key that had to go.
@@ -264,6 +291,9 @@ mod tests {
         }
         fn heap_bytes(&self) -> usize {
             0
+        }
+        fn touch(&self) -> u64 {
+            self.count
         }
         fn worth(&self, _: Second) -> u64 {
             self.count

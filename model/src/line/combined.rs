@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::{Line, Unparsed, closing_quote};
-use crate::address::parse_address;
+use crate::address::leading_address;
 use crate::time::{TIME_LOCAL_LEN, TimeCache};
 use crate::units::Second;
 use crate::url::request_target;
@@ -27,6 +27,7 @@ pub(super) struct Core<'a> {
 }
 
 impl<'a> Core<'a> {
+    #[inline(always)]
     pub(super) fn line(&self) -> Line<'a> {
         Line {
             remote: self.address,
@@ -40,12 +41,9 @@ impl<'a> Core<'a> {
     }
 }
 
-#[inline]
+#[inline(always)]
 pub(super) fn parse<'a>(line: &'a [u8], times: &mut TimeCache) -> Result<Core<'a>, Unparsed> {
-    // The longest literal has 45 bytes.
-    let head = &line[..line.len().min(46)];
-    let address_end = memchr::memchr(b' ', head).ok_or(Unparsed::Address)?;
-    let address = parse_address(&line[..address_end]).ok_or(Unparsed::Address)?;
+    let (address, address_end) = leading_address(line).ok_or(Unparsed::Address)?;
     let quote = opening_quote(line, address_end)?;
     // Before the quote: a space, `[`, the time, `]`, a space.
     let bracket = quote

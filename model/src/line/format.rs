@@ -153,7 +153,7 @@ impl LogFormat {
         Ok(Self::with(Layout::Text(template)))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn parse<'a>(&self, line: &'a [u8], times: &mut TimeCache) -> Result<Line<'a>, Unparsed> {
         match &*self.layout {
             Layout::Combined { tail, .. } => {

@@ -155,7 +155,7 @@ impl LineParser {
     ///
     /// # Errors
     /// Why it couldn't be read.
-    #[inline]
+    #[inline(always)]
     pub fn parse<'a>(&mut self, line: &'a [u8]) -> Result<Line<'a>, Unparsed> {
         let line = trim_cr(line);
         match self.format.parse(line, &mut self.times) {

@@ -91,24 +91,29 @@ impl LogFiles {
         let Some((path, mut reader)) = self.open.take() else {
             return Chunk::End;
         };
+        // A buffer that comes back keeps its length, so that hardly a byte of it has to be cleared again.
         let mut bytes = self.spare.pop().unwrap_or_default();
-        bytes.clear();
-        bytes.append(&mut self.carry);
+        let mut filled = self.carry.len();
+        bytes.resize(bytes.len().max(filled), 0);
+        bytes[..filled].copy_from_slice(&self.carry);
+        self.carry.clear();
         loop {
-            let searched = bytes.len();
+            let searched = filled;
             let wanted = self
                 .lines
                 .batch_bytes
                 .saturating_sub(searched)
-                .max(self.lines.batch_bytes.min(64 * 1024))
-                .max(1);
-            bytes.reserve(wanted);
-            let read = reader.by_ref().take(wanted as u64).read_to_end(&mut bytes);
-            let ended = bytes.len() < searched + wanted;
-            if let Err(error) = read {
-                self.fail(&path, error);
-            }
+                .max(self.lines.batch_bytes.min(64 * 1024));
+            bytes.resize(searched + wanted, 0);
+            let ended = match fill(reader.as_mut(), &mut bytes, &mut filled) {
+                Ok(()) => filled < bytes.len(),
+                Err(error) => {
+                    self.fail(&path, error);
+                    true
+                }
+            };
             if ended {
+                bytes.truncate(filled);
                 return if bytes.is_empty() {
                     Chunk::End
                 } else {
@@ -121,8 +126,7 @@ impl LogFiles {
                 self.open = Some((path, reader));
                 return Chunk::Lines(bytes);
             }
-            if bytes.len() > MAX_LINE {
-                bytes.clear();
+            if filled > MAX_LINE {
                 match self.skip_line(reader.as_mut()) {
                     Ok(true) => self.open = Some((path, reader)),
                     Ok(false) => {}
@@ -159,16 +163,10 @@ impl Spout for LogFiles {
         loop {
             match self.chunk() {
                 Chunk::Lines(bytes) => {
-                    return Next::Emit(LineBatch {
-                        bytes: Arc::new(bytes),
-                        too_long: 0,
-                    });
+                    return Next::Emit(LineBatch::new(bytes));
                 }
                 Chunk::TooLong => {
-                    return Next::Emit(LineBatch {
-                        bytes: Arc::default(),
-                        too_long: 1,
-                    });
+                    return Next::Emit(LineBatch::too_long());
                 }
                 Chunk::End => {}
             }
@@ -188,6 +186,19 @@ impl Spout for LogFiles {
             self.spare.push(bytes);
         }
     }
+}
+
+/// Reads until the buffer is full or the input ends; `filled` says how far it came, also where it failed.
+fn fill(reader: &mut dyn Read, bytes: &mut [u8], filled: &mut usize) -> io::Result<()> {
+    while *filled < bytes.len() {
+        match reader.read(&mut bytes[*filled..]) {
+            Ok(0) => break,
+            Ok(read) => *filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Opens an input; what it is compressed with is told by its first bytes, whatever it is called.

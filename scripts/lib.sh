@@ -1,0 +1,64 @@
+# Shared by the scripts: finds what they need, and installs what is missing. Sourced, not run.
+# shellcheck shell=bash
+
+say() { printf '%s\n' "$*" >&2; }
+
+die() {
+    say "$(basename "$0"): $*"
+    exit 1
+}
+
+# usage TEXT "$@": prints TEXT and ends where the first argument asks for help.
+usage() {
+    local text=$1
+    case ${2-} in
+        -h | --help)
+            printf '%s\n' "$text"
+            exit 0
+            ;;
+    esac
+}
+
+as_root() {
+    if [[ $(id -u) -eq 0 ]]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        die "needs root (or sudo) for: $*"
+    fi
+}
+
+# install_packages PACKAGE...
+install_packages() {
+    command -v apt-get >/dev/null || die "please install: $*"
+    say "installing with apt-get: $*"
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+# need COMMAND PACKAGE
+need() {
+    command -v "$1" >/dev/null || install_packages "$2"
+}
+
+# Rust itself (which we don't install), and what it links with: zstd is written in C.
+need_rust() {
+    command -v cargo >/dev/null || die "Rust is missing; https://rustup.rs installs it"
+    if ! command -v cc >/dev/null || ! command -v c++ >/dev/null; then
+        install_packages build-essential
+    fi
+}
+
+# need_component COMMAND COMPONENT: a part of the Rust toolchain.
+need_component() {
+    cargo "$1" --version >/dev/null 2>&1 && return
+    command -v rustup >/dev/null || die "cargo $1 is missing; install the $2 component of your Rust"
+    say "installing with rustup: $2"
+    rustup component add "$2"
+}
+
+# The folder that cargo builds into.
+target_folder() {
+    printf '%s' "${CARGO_TARGET_DIR:-target}"
+}
