@@ -81,7 +81,11 @@ fn ours(group: &mut BenchmarkGroup<'_, WallTime>, log: &[u8], format: &str) {
     });
 }
 
-fn baseline<T>(group: &mut BenchmarkGroup<'_, WallTime>, log: &[u8], parse: fn(&str) -> Option<T>) {
+fn baseline<'a, T>(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    log: &'a [u8],
+    parse: impl Fn(&'a str) -> Option<T>,
+) {
     group.bench_function("baseline", |bench| {
         bench.iter(|| {
             for line in lines(log) {

@@ -75,6 +75,20 @@ const ATTACKER: u64 = 1 << 40;
 /// Of 256 addresses so many are IPv6.
 const IPV6_SHARE: u64 = 51;
 
+/// Well-filled networks of big providers in several countries: the upper half of the address, and its prefix.
+const IPV6_NETWORKS: [(u64, u32); 10] = [
+    (0x2003_0000_0000_0000, 19),
+    (0x2601_0000_0000_0000, 20),
+    (0x2600_1700_0000_0000, 28),
+    (0x240e_0000_0000_0000, 20),
+    (0x2409_8000_0000_0000, 20),
+    (0x2405_0200_0000_0000, 29),
+    (0x2804_0000_0000_0000, 20),
+    (0x2a01_0e00_0000_0000, 26),
+    (0x2a00_2380_0000_0000, 25),
+    (0x2400_2000_0000_0000, 20),
+];
+
 const PAGES: [&str; 12] = [
     "/",
     "/index.html",
@@ -159,16 +173,10 @@ fn unit(random: u64) -> f64 {
 fn address(salt: u64, who: u64) -> IpAddr {
     let mut random = mix(salt ^ who);
     if random % 256 < IPV6_SHARE {
-        // 2000::/12 to 2a00::/12 hold nearly all that is allocated.
-        let high = [
-            0x2001_0000_0000_0000,
-            0x2400_0000_0000_0000,
-            0x2600_0000_0000_0000,
-            0x2a00_0000_0000_0000,
-        ];
-        let high: u64 = high[(random >> 8 & 3) as usize] | (mix(random) >> 14);
+        let (base, bits) = IPV6_NETWORKS[(random >> 8) as usize % IPV6_NETWORKS.len()];
+        let site = mix(random) >> bits;
         return IpAddr::V6(Ipv6Addr::from(
-            u128::from(high) << 64 | u128::from(mix(random ^ 1) & 0xffff),
+            u128::from(base | site) << 64 | u128::from(mix(random ^ 1) & 0xffff),
         ));
     }
     loop {

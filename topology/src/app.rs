@@ -1,6 +1,7 @@
 //! Runs topologies: on the calling thread where one is enough, else with a thread for each task.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bolts::ports::SummarySink;
@@ -26,15 +27,30 @@ impl SummarySink for KeptSummary {
 pub fn replay(kept: &Arc<KeptSummary>, replay: Replay) -> anyhow::Result<Summary> {
     let on_one_thread = replay.tasks == 1;
     let drained = run(wiring::replay(replay)?, on_one_thread);
-    if !drained.is_clean() {
-        bail!("the replay didn't run to its end, its results can't be trusted\n{drained}");
+    let restarts: u64 = drained
+        .metrics
+        .components
+        .iter()
+        .map(|component| component.restarts)
+        .sum();
+    if !drained.is_clean() || restarts > 0 {
+        bail!(
+            "a part of the topology broke ({restarts} restarts), so the results can't be trusted\n{drained}"
+        );
     }
     let summary = kept.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     summary.context("the report bolt gave no summary")
 }
 
 fn run(topology: Topology, on_one_thread: bool) -> DrainReport {
-    let runtime = LocalRuntime::new(Config::default());
+    // A batch that is tried again would be counted twice. So there are no second tries, and no time-outs either:
+    // whoever stops the program for a minute gets the same results.
+    let config = Config {
+        max_replays: 0,
+        message_timeout: Duration::from_secs(u32::MAX.into()),
+        ..Config::default()
+    };
+    let runtime = LocalRuntime::new(config);
     if on_one_thread {
         runtime.run_on_this_thread(topology)
     } else {

@@ -22,13 +22,14 @@ use crate::wiring::Replay;
 /// Run logs through the rules in event time, as fast as it goes, and tell what would have been decided
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Logs are read in the order given, each in the order of its lines; .gz and .zst are unpacked. The results are the
-same whatever the number of threads. The last line on standard error is a JSON summary.
+Logs are read in the order given, each in the order of its lines; .gz and .zst are unpacked.
+The results are the same whatever the number of threads. The last line on standard error
+is a JSON summary.
 
 Examples:
   ccfirewall replay /var/log/nginx/access.log
   ccfirewall replay -s settings.json -o json access.log.1.gz access.log > decisions.jsonl
-  ccfirewall replay -f '$remote_addr [$time_local] \"$request\" $status \"$http_x_forwarded_for\"' access.log
+  ccfirewall replay -f '$remote_addr [$time_local] \"$request\" $status' access.log
   zcat access.log.*.gz | ccfirewall replay -")]
 pub(super) struct Args {
     #[command(flatten)]
@@ -132,6 +133,12 @@ impl Args {
         let failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
         for failure in failures.iter() {
             eprintln!("error: {failure} (what could be read of it counted)");
+        }
+        let unparsed: u64 = summary.lines.unparsed.iter().sum();
+        if unparsed > summary.lines.parsed {
+            eprintln!(
+                "warning: most lines couldn't be read; is --log-format right? `ccfirewall explain` shows why"
+            );
         }
         eprintln!("{}", serde_json::to_string(&summary_line(&summary, elapsed))?);
         Ok(if failures.is_empty() { OK } else { FAILED })

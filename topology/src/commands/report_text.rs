@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use bolts::ports::PlaceLookup;
 use bolts::report::Summary;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, ContentArrangement, Table};
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use model::line::Unparsed;
 use model::network::Network;
 
@@ -14,6 +13,9 @@ use model::network::Network;
 const ROWS: usize = 10;
 /// So many decisions are listed; `--output json` has them all.
 const DECISIONS: usize = 50;
+
+/// One line under the header, and nothing else.
+const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// Writes it.
 pub(super) fn write(
@@ -45,7 +47,7 @@ fn heading(out: &mut impl Write, text: &str) -> io::Result<()> {
 fn table(header: &[&str], right: &[usize]) -> Table {
     let mut table = Table::new();
     table
-        .load_style(UTF8_HORIZONTAL_ONLY)
+        .load_style(STYLE)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(header);
     for &column in right {
