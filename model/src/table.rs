@@ -182,25 +182,20 @@ impl<E: TableEntry> KeyTable<E> {
         self.chunks.len() * CHUNK * size_of::<Option<E>>() + self.index.allocation_size() + self.heap_bytes
     }
 
-    /// Whether more entries would pass the cap. The last chunk may be filled before memory is asked for again.
+    /// Whether more entries would pass the cap, once the index has the room that it needs for them. The last chunk
+    /// may be filled before memory is asked for again.
     fn is_full(&self) -> bool {
-        let next_chunk = if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
-            CHUNK * size_of::<Option<E>>()
-        } else {
-            0
-        };
-        // The index doubles when it is full, and for a moment there are the old one and the new one.
-        let slots = if self.index.len() < self.index.capacity() {
-            0
-        } else {
-            2 * self.index.allocation_size()
-        };
-        !self.chunks.is_empty() && self.bytes() + next_chunk + slots > self.max_bytes
+        let new_chunk = usize::from(self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK));
+        let chunks = (self.chunks.len() + new_chunk) * CHUNK * size_of::<Option<E>>();
+        let slots = ((self.len + CHUNK) + slack(self.len + CHUNK)) * 8 / 7;
+        let index = slots.next_power_of_two() * (size_of::<Slot>() + 1);
+        !self.chunks.is_empty() && chunks + index + self.heap_bytes > self.max_bytes
     }
 
-    /// Evicting leaves marks in the index, which would double it once they fill it.
+    /// Evicting leaves marks in the index, which fill it in the end. A fresh one has room for a while: what it
+    /// costs is spread over the inserts until the next one.
     fn rebuild_index(&mut self) {
-        let mut fresh = HashTable::with_capacity(self.index.len() + 1);
+        let mut fresh = HashTable::with_capacity(self.index.len() + slack(self.index.len()));
         for slot in &self.index {
             fresh.insert_unique(spread(slot.tag), *slot, |slot| spread(slot.tag));
         }
@@ -255,6 +250,11 @@ impl<E: TableEntry> KeyTable<E> {
             evicted(entry.key());
         }
     }
+}
+
+/// How many more slots a rebuilt index has room for.
+fn slack(slots: usize) -> usize {
+    slots / 8 + 64
 }
 
 /// The part of a hash that the index keeps.
