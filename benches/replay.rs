@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use benches::log;
 use bolts::ports::{Nowhere, SettingsPort};
-use bolts::report::Summary;
+use bolts::tuples::Summary;
 use criterion::{Criterion, Throughput};
 use model::line::LogFormat;
 use model::settings::Settings;

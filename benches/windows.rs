@@ -8,7 +8,7 @@ use std::hint::black_box;
 use ahash::RandomState;
 use benches::{TRAFFIC, lines, log};
 use criterion::{BatchSize, Criterion, Throughput};
-use model::address::KeyScheme;
+use model::key::KeyScheme;
 use model::key_state::{Findings, Hit, KeyState, Version};
 use model::line::{LineParser, LogFormat};
 use model::rule::RuleId;

@@ -36,7 +36,7 @@ impl Analysis {
         }
     }
 
-    fn insert(&mut self, key: model::address::Key, hash: u64) -> EntryId {
+    fn insert(&mut self, key: model::key::Key, hash: u64) -> EntryId {
         let (distinct, hasher) = (&mut self.distinct, self.table.hasher());
         let mut in_table = self.table.len();
         let id = self.table.insert(key, hash, self.newest, |gone| {

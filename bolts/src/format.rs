@@ -2,61 +2,20 @@
 //!
 //! A line that can't be read, or whose client isn't proven, is counted and goes no further.
 
-use engine::{Bolt, Collector, Tuple};
+use engine::{Bolt, Collector};
 use memchr::memchr_iter;
 use model::client::attribute;
 use model::line::{LineParser, LogFormat, Unparsed};
 use model::settings::Settings;
 
 use crate::ports::SettingsPort;
-use crate::tuples::{LineBatch, LineCounts, Request, RequestBatch, SAMPLE_LEN};
+use crate::tuples::{Formatted, LineBatch, LineCounts, Request, RequestBatch, SAMPLE_LEN};
 
 /// The bolt.
 #[derive(Debug)]
 pub struct Format {
     parser: LineParser,
     settings: SettingsPort,
-}
-
-/// What it emits for each batch of lines: the requests, then the counts.
-#[derive(Clone, Debug)]
-pub enum Formatted {
-    /// On the default stream.
-    Requests(RequestBatch),
-    /// On the stream of counts.
-    Counts(LineCounts),
-}
-
-impl Tuple for Formatted {
-    fn records(&self) -> u64 {
-        match self {
-            Self::Requests(batch) => batch.records(),
-            Self::Counts(counts) => counts.records(),
-        }
-    }
-}
-
-impl Formatted {
-    /// Takes the counts out of the stream.
-    ///
-    /// # Errors
-    /// Gives back what isn't counts.
-    pub fn counts(self) -> Result<LineCounts, Self> {
-        match self {
-            Self::Counts(counts) => Ok(counts),
-            other => Err(other),
-        }
-    }
-}
-
-/// What stays when the counts are taken out.
-impl From<Formatted> for RequestBatch {
-    fn from(formatted: Formatted) -> Self {
-        match formatted {
-            Formatted::Requests(batch) => batch,
-            Formatted::Counts(_) => Self::default(),
-        }
-    }
 }
 
 /// So many unparsed lines of a batch are shown as samples.
@@ -147,6 +106,6 @@ impl Bolt for Format {
             }
         }
         out.emit(Formatted::Requests(batch));
-        out.emit(Formatted::Counts(counts));
+        out.emit(Formatted::Counts(Box::new(counts)));
     }
 }

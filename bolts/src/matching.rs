@@ -4,12 +4,11 @@
 //! cheaper to send to the task that owns the key.
 
 use ahash::RandomState;
-use engine::{Bolt, Collector, Tuple};
+use engine::{Bolt, Collector};
 use model::key_state::Hit;
 
-use crate::format::Formatted;
 use crate::ports::SettingsPort;
-use crate::tuples::{HitBatch, RequestBatch};
+use crate::tuples::{HitBatch, Requests};
 
 /// The bolt.
 #[derive(Debug)]
@@ -48,22 +47,6 @@ impl Match {
         }
         self.last_hits[slot] = hits.len() as u32;
         hits.push(hit);
-    }
-}
-
-/// What local edges from [`Format`](crate::Format) bring.
-#[derive(Clone, Debug)]
-pub struct Requests(pub RequestBatch);
-
-impl Tuple for Requests {
-    fn records(&self) -> u64 {
-        self.0.records()
-    }
-}
-
-impl From<Formatted> for Requests {
-    fn from(formatted: Formatted) -> Self {
-        Self(formatted.into())
     }
 }
 

@@ -2,17 +2,21 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use arc_swap::ArcSwap;
 use model::key_state::Version;
 use model::place::Place;
 use model::settings::Settings;
 
-use crate::report::Summary;
+use crate::tuples::Summary;
 
 /// The settings as they hold now. A change is seen at the next batch.
 #[derive(Clone, Debug)]
-pub struct SettingsPort(Arc<ArcSwap<Numbered>>);
+pub struct SettingsPort {
+    held: Arc<ArcSwap<Numbered>>,
+    versions: Arc<AtomicU32>,
+}
 
 /// A version of the settings with its number, from 1.
 #[derive(Debug)]
@@ -42,21 +46,23 @@ impl SettingsPort {
     /// A port that holds `settings` as version 1.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(Numbered { settings, number: 1 })))
+        let held = Arc::new(ArcSwap::from_pointee(Numbered { settings, number: 1 }));
+        Self {
+            held,
+            versions: Arc::new(AtomicU32::new(1)),
+        }
     }
 
     /// What holds now: load it once a batch.
     #[must_use]
     pub fn load(&self) -> Arc<Numbered> {
-        self.0.load_full()
+        self.held.load_full()
     }
 
-    /// Puts new settings in force.
+    /// Puts new settings in force, for all who hold this port.
     pub fn store(&self, settings: Settings) {
-        self.0.rcu(|held| Numbered {
-            settings: settings.clone(),
-            number: held.number + 1,
-        });
+        let number = self.versions.fetch_add(1, Ordering::Relaxed) + 1;
+        self.held.store(Arc::new(Numbered { settings, number }));
     }
 }
 
@@ -80,4 +86,19 @@ impl PlaceLookup for Nowhere {
 pub trait SummarySink: Send + Sync {
     /// Called once, at drain.
     fn summary(&self, summary: Summary);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_seen_by_every_holder_under_a_new_number() {
+        let port = SettingsPort::new(Settings::default());
+        let bolt = port.clone();
+        assert_eq!(bolt.load().version().number, 1);
+        port.store(Settings::parse("{\"count\": 7}").unwrap().settings);
+        let held = bolt.load();
+        assert_eq!((held.version().number, held.settings().count.get()), (2, 7));
+    }
 }

@@ -4,82 +4,16 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use engine::{Bolt, Collector, Tuple};
-use model::distinct::KeyCount;
-use model::verdict::{Action, Decision};
+use engine::{Bolt, Collector};
+use model::verdict::Action;
 
 use crate::ports::SummarySink;
-use crate::survey::Surveyed;
-use crate::tuples::{FindingBatch, LineCounts};
+use crate::tuples::{FindingBatch, LineCounts, Reported, Summary};
 
 /// The bolt. One task.
 pub struct Report {
     sink: Arc<dyn SummarySink>,
     summary: Summary,
-}
-
-/// What a run came to.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Summary {
-    /// How lines fared.
-    pub lines: LineCounts,
-    /// All decisions, by time, then target, then rule (as texts); equal ones in the order in which they were made.
-    pub decisions: Vec<Decision>,
-    /// How many different clients came.
-    pub clients: KeyCount,
-    /// How many records were made.
-    pub records: u64,
-    /// How many blocks.
-    pub blocks: u64,
-    /// How many warnings.
-    pub warns: u64,
-    /// Requests that came while their address was banned.
-    pub while_banned: u64,
-    /// Requests that came too late to count.
-    pub late: u64,
-    /// Clients that were forgotten because memory was full.
-    pub evicted: u64,
-    /// What was surveyed, the busiest first; empty where nothing was.
-    pub survey: Surveyed,
-}
-
-/// What it executes.
-#[derive(Clone, Debug)]
-pub enum Reported {
-    /// From format.
-    Lines(LineCounts),
-    /// From analysis, through geoip.
-    Findings(FindingBatch),
-    /// From survey.
-    Survey(Surveyed),
-}
-
-impl Tuple for Reported {
-    fn records(&self) -> u64 {
-        match self {
-            Self::Lines(counts) => counts.records(),
-            Self::Findings(batch) => batch.records(),
-            Self::Survey(survey) => survey.records(),
-        }
-    }
-}
-
-impl From<LineCounts> for Reported {
-    fn from(counts: LineCounts) -> Self {
-        Self::Lines(counts)
-    }
-}
-
-impl From<FindingBatch> for Reported {
-    fn from(findings: FindingBatch) -> Self {
-        Self::Findings(findings)
-    }
-}
-
-impl From<Surveyed> for Reported {
-    fn from(survey: Surveyed) -> Self {
-        Self::Survey(survey)
-    }
 }
 
 /// So many unparsed lines are kept as samples.

@@ -4,14 +4,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use engine::{Bolt, Collector, Tuple};
-use model::address::{Key, KeyScheme};
-use model::network::Network;
+use engine::{Bolt, Collector};
+use model::key::{Key, KeyScheme};
 use model::top::Top;
-use serde::{Deserialize, Serialize};
 
-use crate::matching::Requests;
 use crate::ports::{PlaceLookup, SettingsPort};
+use crate::tuples::{Requests, Surveyed};
 
 /// The bolt.
 pub struct Survey {
@@ -20,19 +18,6 @@ pub struct Survey {
     addresses: Top<Key>,
     urls: Top<Vec<u8>>,
 }
-
-/// What a task counted. Emitted once, at the end.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Surveyed {
-    /// Requests by address, the busiest first.
-    pub addresses: Vec<(Network, u64)>,
-    /// Requests by URL (host and path), the busiest first.
-    pub urls: Vec<(String, u64)>,
-    /// Requests by country code, in no order; `None` where it isn't known.
-    pub countries: Vec<(Option<Arc<str>>, u64)>,
-}
-
-impl Tuple for Surveyed {}
 
 /// So many addresses and URLs are held; beyond that the rare ones are forgotten from time to time.
 const HELD: usize = 200_000;

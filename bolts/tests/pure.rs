@@ -35,13 +35,21 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text);
     let lines = text.lines().map(|line| line.split("//").next().unwrap_or(line));
-    lines.collect::<Vec<_>>().join("\n").replace("std::{", "std::{ std::")
+    lines
+        .collect::<Vec<_>>()
+        .join("\n")
+        .replace("std::{", "std::{ std::")
 }
 
 fn world_words(text: &str) -> Vec<&'static str> {
     let code = code(text);
-    let words: Vec<&str> = code.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
-    let mut found: Vec<&str> = FORBIDDEN.split_whitespace().filter(|word| words.contains(word)).collect();
+    let words: Vec<&str> = code
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .collect();
+    let mut found: Vec<&str> = FORBIDDEN
+        .split_whitespace()
+        .filter(|word| words.contains(word))
+        .collect();
     // `std::io::Write` writes text into memory too.
     let code = code.replace("use std::io::Write as _;", "");
     // A length of time is no clock.

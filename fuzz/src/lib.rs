@@ -59,7 +59,10 @@ fn check_client(parsed: &Line<'_>, proxies: &NetworkSet) {
         }
         Ok(client) => {
             assert!(proxies.contains(parsed.remote));
-            assert!(!proxies.contains(client.address), "the first hop that isn't trusted");
+            assert!(
+                !proxies.contains(client.address),
+                "the first hop that isn't trusted"
+            );
         }
         Err(_) => assert!(proxies.contains(parsed.remote)),
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use bolts::ports::{Nowhere, SettingsPort, SummarySink};
-use bolts::report::Summary;
+use bolts::tuples::Summary;
 use engine::testing::TopologyTestDriver;
 use libfuzzer_sys::fuzz_target;
 use model::line::LogFormat;
@@ -81,7 +81,12 @@ fn replay(state: &State, path: &Path, batch_bytes: usize, tasks: usize) -> Summa
     .expect("the wiring is right");
     let drained = TopologyTestDriver::over_the_wire(topology).finish();
     assert!(drained.is_clean(), "{drained}");
-    let mut summary = kept.0.lock().expect("nobody panics with it").take().expect("a summary");
+    let mut summary = kept
+        .0
+        .lock()
+        .expect("nobody panics with it")
+        .take()
+        .expect("a summary");
     // How many samples are kept goes by the batch.
     summary.lines.samples.clear();
     summary

@@ -4,7 +4,6 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::address::parse_address;
-use crate::line::is_present;
 use crate::network::NetworkSet;
 
 /// Why no client can be told for a parsed line. It counts for nobody then.
@@ -65,9 +64,7 @@ pub fn attribute(
             hop: 0,
         });
     }
-    let forwarded_for = forwarded_for
-        .filter(|hops| is_present(hops))
-        .ok_or(Unattributed::NoForwardedFor)?;
+    let forwarded_for = forwarded_for.ok_or(Unattributed::NoForwardedFor)?;
     for (at, hop) in forwarded_for.rsplit(|&byte| byte == b',').enumerate() {
         let address = parse_address(trim_spaces(hop)).ok_or(Unattributed::BadHop { hop: at + 1 })?;
         if !trusted.contains(address) {
@@ -127,7 +124,7 @@ mod tests {
         );
         check("10.0.0.1", Some("\\x22, 198.51.100.7"), Ok(("198.51.100.7", 1)));
         check("10.0.0.1", None, Err(Unattributed::NoForwardedFor));
-        check("10.0.0.1", Some("-"), Err(Unattributed::NoForwardedFor));
+        check("10.0.0.1", Some(""), Err(Unattributed::BadHop { hop: 1 }));
         check(
             "10.0.0.1",
             Some("10.0.0.2, 10.0.0.3"),

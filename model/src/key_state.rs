@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::address::Key;
+use crate::key::Key;
 use crate::rule::{Rule, RuleId};
 use crate::settings::Settings;
 use crate::table::TableEntry;

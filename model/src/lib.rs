@@ -6,6 +6,7 @@
 pub mod address;
 pub mod client;
 pub mod distinct;
+pub mod key;
 pub mod key_state;
 pub mod line;
 pub mod network;

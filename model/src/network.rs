@@ -176,9 +176,9 @@ impl FromIterator<Network> for NetworkSet {
         let mut set = Self::default();
         for network in networks {
             if network.first.is_ipv4() {
-                set.v4.push(network.range())
+                set.v4.push(network.range());
             } else {
-                set.v6.push(network.range())
+                set.v6.push(network.range());
             }
         }
         merge(&mut set.v4);

@@ -7,7 +7,7 @@
 use ahash::RandomState;
 use hashbrown::HashTable;
 
-use crate::address::Key;
+use crate::key::Key;
 use crate::units::Second;
 
 /// What stands in a table.
@@ -271,7 +271,7 @@ fn spread(tag: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::address::KeyScheme;
+    use crate::key::KeyScheme;
     use proptest::prelude::*;
     use std::collections::HashMap;
     use std::net::Ipv4Addr;

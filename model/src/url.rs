@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::line::is_present;
-
 /// A request's URL: what rules are matched against.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Url<'a> {
@@ -35,7 +33,7 @@ impl<'a> UrlParts<'a> {
         let path = self.uri.filter(|uri| uri.starts_with(b"/")).unwrap_or(path);
         let host = match authority {
             Some(authority) => Some(normal_host(authority)),
-            None => self.host.filter(|host| is_present(host)).map(normal_host),
+            None => self.host.map(normal_host),
         };
         let host = host
             .or(default_host.map(Cow::Borrowed))
@@ -245,7 +243,6 @@ mod tests {
         check("", None, None, "none");
         check("\\x16\\x03\\x01", None, None, "none");
         check("GET /a HTTP/1.1", Some("WWW.b:8080"), Some("d"), "www.b /a");
-        check("GET /a HTTP/1.1", Some("-"), Some("d"), "d /a");
         check("GET //a//b HTTP/1.1", None, None, "* //a//b");
     }
 

@@ -17,15 +17,15 @@ const REAL: &str = "198.51.100.7";
 const PROXY: &str = "10.0.0.1";
 
 /// Formats whose lines can be read whatever a client writes.
-const PROOF: [&str; 4] = [
+const PROOF: [&str; 3] = [
     "combined",
     r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_user_agent" "$http_x_forwarded_for""#,
     r#""$http_user_agent" "$http_x_forwarded_for" $remote_addr $time_iso8601 "$request" $status "$remote_user""#,
-    r#"log_format j escape=json '{"a":"$http_user_agent","x":"$http_x_forwarded_for","ip":"$remote_addr","t":"$msec","q":"$request","u":"$remote_user"}';"#,
 ];
 
 /// Formats that some clients can make unreadable. Then they count for nobody.
-const WEAK: [&str; 7] = [
+const WEAK: [&str; 8] = [
+    r#"log_format j escape=json '{"a":"$http_user_agent","x":"$http_x_forwarded_for","ip":"$remote_addr","t":"$msec","q":"$request","u":"$remote_user"}';"#,
     r#"$http_user_agent $remote_addr [$time_local] "$request" $status"#,
     r#"$http_x_forwarded_for - $remote_user $remote_addr [$time_local] "$request" $status"#,
     r#"$remote_addr [$time_local] $request $status $http_x_forwarded_for $http_user_agent"#,
@@ -47,11 +47,40 @@ struct Chosen {
 /// Bytes that look like parts of a line, one after the other.
 fn chosen_bytes() -> impl Strategy<Value = Vec<u8>> {
     let tokens: Vec<Vec<u8>> = [
-        "9.9.9.9", " ", "\"", "\" ", " \"", "\\", "\\\"", "\\x22", "|", ", ", ",", "[", "] ", " - ", "200", " 200 5",
-        "10.0.0.1", "2001:db8::9", "[22/Nov/2026:10:09:00 +0000]", "1795342140.000", "2026-11-22T10:09:00+00:00",
-        "GET /f HTTP/1.1", "\"GET /f HTTP/1.1\"", "9.9.9.9 [22/Nov/2026:10:09:00 +0000] \"GET /f HTTP/1.1\" 200",
-        "9.9.9.9 1795342140.000 \"GET /f\" 200", "|9.9.9.9|2026-11-22T10:09:00+00:00|GET /f|200", "\",\"ip\":\"9.9.9.9\"",
-        "}", "{", "\r", "\t", "<190>Nov 22 10:09:00 web1 nginx: ", "9.9.9.9 - - ", "é",
+        "9.9.9.9",
+        " ",
+        "\"",
+        "\" ",
+        " \"",
+        "\\",
+        "\\\"",
+        "\\x22",
+        "|",
+        ", ",
+        ",",
+        "[",
+        "] ",
+        " - ",
+        "200",
+        " 200 5",
+        "10.0.0.1",
+        "2001:db8::9",
+        "[22/Nov/2026:10:09:00 +0000]",
+        "1795342140.000",
+        "2026-11-22T10:09:00+00:00",
+        "GET /f HTTP/1.1",
+        "\"GET /f HTTP/1.1\"",
+        "9.9.9.9 [22/Nov/2026:10:09:00 +0000] \"GET /f HTTP/1.1\" 200",
+        "9.9.9.9 1795342140.000 \"GET /f\" 200",
+        "|9.9.9.9|2026-11-22T10:09:00+00:00|GET /f|200",
+        "\",\"ip\":\"9.9.9.9\"",
+        "}",
+        "{",
+        "\r",
+        "\t",
+        "<190>Nov 22 10:09:00 web1 nginx: ",
+        "9.9.9.9 - - ",
+        "é",
     ]
     .iter()
     .map(|token| token.as_bytes().to_vec())
@@ -75,14 +104,21 @@ fn chosen() -> impl Strategy<Value = Chosen> {
 fn written(format: &str, address: &str, chosen: &Chosen) -> Vec<u8> {
     let template = match format {
         "combined" => PROOF[1].replace(" \"$http_x_forwarded_for\"", ""),
-        _ => format.rsplit_once('\'').map_or(format, |(text, _)| text.split_once('\'').unwrap().1).to_owned(),
+        _ => format
+            .rsplit_once('\'')
+            .map_or(format, |(text, _)| text.split_once('\'').unwrap().1)
+            .to_owned(),
     };
-    let escape = ["json", "none"].into_iter().find(|escape| format.contains(&format!("escape={escape}")));
+    let escape = ["json", "none"]
+        .into_iter()
+        .find(|escape| format.contains(&format!("escape={escape}")));
     let mut line = Vec::new();
     let mut rest = template.as_str();
     while let Some((literal, behind)) = rest.split_once('$') {
         line.extend_from_slice(literal.as_bytes());
-        let end = behind.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(behind.len());
+        let end = behind
+            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+            .unwrap_or(behind.len());
         let request = [b"GET ", &chosen.target[..], b" HTTP/1.1"].concat();
         let value: &[u8] = match &behind[..end] {
             "remote_addr" => address.as_bytes(),
@@ -126,7 +162,9 @@ fn proxies() -> NetworkSet {
 /// Whose the line is: an address, or nobody's.
 fn owner(format: &LogFormat, line: &[u8], trusted: &NetworkSet) -> Option<IpAddr> {
     let parsed = LineParser::new(format.clone()).parse(line).ok()?.clone();
-    attribute(parsed.remote, parsed.forwarded_for.as_deref(), trusted).ok().map(|client| client.address)
+    attribute(parsed.remote, parsed.forwarded_for.as_deref(), trusted)
+        .ok()
+        .map(|client| client.address)
 }
 
 #[test]
@@ -161,7 +199,11 @@ fn behind_a_proxy_too() {
         } else {
             [&chosen.forwarded_for[..], b", ", REAL.as_bytes()].concat()
         };
-        for text in PROOF.iter().chain(&WEAK).filter(|text| text.contains("forwarded")) {
+        for text in PROOF
+            .iter()
+            .chain(&WEAK)
+            .filter(|text| text.contains("forwarded"))
+        {
             let line = written(text, PROXY, &chosen);
             let owner = owner(&format(text), &line, &proxies());
             if PROOF.contains(text) {
@@ -182,7 +224,10 @@ fn no_bytes_make_the_parser_panic() {
     let formats: Vec<LogFormat> = PROOF
         .iter()
         .chain(&WEAK)
-        .chain(&["json", "$msec $remote_addr $scheme://$host$uri$is_args$args \"$host$request_uri\""])
+        .chain(&[
+            "json",
+            "$msec $remote_addr $scheme://$host$uri$is_args$args \"$host$request_uri\"",
+        ])
         .map(|text| format(text))
         .collect();
     let line = prop_oneof![prop::collection::vec(any::<u8>(), 0..200), chosen_bytes()];
@@ -200,10 +245,34 @@ fn no_bytes_make_the_parser_panic() {
 #[test]
 fn no_text_makes_the_compiler_panic() {
     let tokens = [
-        "$remote_addr", "$msec", "$time_local", "$request", "$http_x_forwarded_for", "${host}", "$uri", "$is_args", "$",
-        "${", "}", "{", "'", "\"", "\\", " ", "\n", ";", "log_format x ", "escape=json ", "escape=none ", "json", "é", ":", ",",
+        "$remote_addr",
+        "$msec",
+        "$time_local",
+        "$request",
+        "$http_x_forwarded_for",
+        "${host}",
+        "$uri",
+        "$is_args",
+        "$",
+        "${",
+        "}",
+        "{",
+        "'",
+        "\"",
+        "\\",
+        " ",
+        "\n",
+        ";",
+        "log_format x ",
+        "escape=json ",
+        "escape=none ",
+        "json",
+        "é",
+        ":",
+        ",",
     ];
-    let template = prop::collection::vec(prop::sample::select(tokens.to_vec()), 0..14).prop_map(|tokens| tokens.concat());
+    let template = prop::collection::vec(prop::sample::select(tokens.to_vec()), 0..14)
+        .prop_map(|tokens| tokens.concat());
     let compiled = Cell::new(0);
     let result = runner(20_000).run(&prop_oneof![4 => template, 1 => "\\PC{0,40}"], |text| {
         if let Ok(format) = text.parse::<LogFormat>() {

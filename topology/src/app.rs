@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bolts::ports::SummarySink;
-use bolts::report::Summary;
+use bolts::tuples::Summary;
 use engine::{Config, DrainReport, LocalRuntime, Topology};
 
 use crate::wiring::{self, Replay};

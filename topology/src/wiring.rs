@@ -8,8 +8,8 @@
 
 use std::sync::Arc;
 
-use bolts::format::Formatted;
 use bolts::ports::{PlaceLookup, SettingsPort, SummarySink};
+use bolts::tuples::Formatted;
 use bolts::{Analysis, Format, GeoIp, Match, Report, Survey};
 use engine::{BuildErrors, Topology, TopologyBuilder};
 use model::distinct::EXACT_TO;

@@ -155,7 +155,11 @@ fn tasks_and_batches_change_nothing() {
         Ok(())
     });
     result.unwrap_or_else(|failure| panic!("{failure}"));
-    assert!(decided.get() > 100, "the logs lead to decisions: {}", decided.get());
+    assert!(
+        decided.get() > 100,
+        "the logs lead to decisions: {}",
+        decided.get()
+    );
 }
 
 /// A log in which one address is banned at the start and comes again at the end, with many others between.

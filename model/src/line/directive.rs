@@ -1,6 +1,6 @@
 //! What stands in `nginx.conf`, cut into literals and variables.
 
-use super::format::LogFormatError;
+use super::error::LogFormatError;
 
 /// How nginx escapes the values of variables.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -2,19 +2,18 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use super::combined;
 use super::directive::{self, Escape};
+use super::error::LogFormatError;
+use super::fields::Fields;
 use super::json::JsonFormat;
-use super::template::{Role, Template};
-use super::{Line, Unparsed};
-use crate::address::parse_address;
-use crate::time::{TimeCache, parse_msec, parse_time_iso8601};
-use crate::units::Second;
-use crate::url::request_target;
+use super::role::{Role, require};
+use super::template::Template;
+use super::{Line, Unparsed, present};
+use crate::time::TimeCache;
 
 /// How access lines are written. Made from `combined`, `json`, or what stands in `nginx.conf`:
 ///
@@ -43,42 +42,6 @@ enum Layout {
     },
     Text(Template),
     Json(JsonFormat),
-}
-
-/// Why a text isn't a log format that can be used.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum LogFormatError {
-    /// Nothing in it.
-    #[error("the log format is empty; write `combined`, `json`, or paste the log_format of nginx.conf")]
-    Empty,
-    /// A word without `$` that isn't a known name.
-    #[error(
-        "`{0}` is no known log format and has no $variables; write `combined`, `json`, or paste the log_format of nginx.conf"
-    )]
-    Unknown(String),
-    /// An unknown `escape=`.
-    #[error("escape={0} is unknown (nginx has default, json and none)")]
-    Escape(String),
-    /// A quoted string without its end.
-    #[error("a quoted string of the log format isn't closed")]
-    Unclosed,
-    /// Something behind the directive.
-    #[error(
-        "something stands behind the log format's strings that doesn't belong there (paste one directive)"
-    )]
-    Behind,
-    /// A `$` without a name.
-    #[error("`{0}` isn't a variable ($name or ${{name}})")]
-    Variable(String),
-    /// Two variables with nothing between them.
-    #[error("${0}${1}: it can't be told where the first ends; put a space or quotes between them")]
-    Adjacent(String, String),
-    /// The client can't be told.
-    #[error("the log format has no $remote_addr, so no client can be told")]
-    NoAddress,
-    /// The time can't be told.
-    #[error("the log format has no $time_local, $time_iso8601 or $msec, so no time can be told")]
-    NoTime,
 }
 
 const COMBINED: &str = r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent""#;
@@ -163,9 +126,9 @@ impl LogFormat {
                     tail.run(line, core.end, |piece, span| {
                         let value = Cow::Borrowed(&line[span]);
                         match piece.role {
-                            Role::Host => parsed.host = Some(value),
-                            Role::Uri => parsed.uri = Some(value),
-                            Role::ForwardedFor => parsed.forwarded_for = Some(value),
+                            Role::Host => parsed.host = present(value),
+                            Role::Uri => parsed.uri = present(value),
+                            Role::ForwardedFor => parsed.forwarded_for = present(value),
                             _ => {}
                         }
                         Ok(())
@@ -225,83 +188,6 @@ impl fmt::Display for LogFormat {
             Layout::Combined { .. } => "text that begins like `combined`",
             Layout::Text(_) => "text by its log_format",
             Layout::Json(_) => "JSON lines",
-        })
-    }
-}
-
-/// A format must tell the client and the time.
-pub(super) fn require(roles: impl Iterator<Item = Role>) -> Result<(), LogFormatError> {
-    let (mut address, mut time) = (false, false);
-    for role in roles {
-        address |= role == Role::Address;
-        time |= role.is_time();
-    }
-    match (address, time) {
-        (false, _) => Err(LogFormatError::NoAddress),
-        (_, false) => Err(LogFormatError::NoTime),
-        _ => Ok(()),
-    }
-}
-
-/// The fields of a line while they come in.
-#[derive(Default)]
-pub(super) struct Fields<'a> {
-    address: Option<IpAddr>,
-    second: Option<Second>,
-    target: Option<Cow<'a, [u8]>>,
-    host: Option<Cow<'a, [u8]>>,
-    uri: Option<Cow<'a, [u8]>>,
-    forwarded_for: Option<Cow<'a, [u8]>>,
-    status: u16,
-}
-
-impl<'a> Fields<'a> {
-    pub(super) fn take(
-        &mut self,
-        role: Role,
-        value: Cow<'a, [u8]>,
-        times: &mut TimeCache,
-    ) -> Result<(), Unparsed> {
-        match role {
-            Role::Address => self.address = Some(parse_address(&value).ok_or(Unparsed::Address)?),
-            Role::TimeLocal => self.second = Some(times.parse_time_local(&value).ok_or(Unparsed::Time)?),
-            Role::TimeIso8601 => self.second = Some(parse_time_iso8601(&value).ok_or(Unparsed::Time)?),
-            Role::Msec => self.second = Some(parse_msec(&value).ok_or(Unparsed::Time)?),
-            Role::Request => {
-                self.target = match value {
-                    Cow::Borrowed(request) => request_target(request).map(Cow::Borrowed),
-                    Cow::Owned(request) => request_target(&request).map(|target| Cow::Owned(target.to_vec())),
-                }
-            }
-            Role::Target => self.target = Some(value),
-            Role::Uri => self.uri = Some(value),
-            Role::Host => self.host = Some(value),
-            Role::ForwardedFor => self.forwarded_for = Some(value),
-            Role::Status => {
-                let digits = std::str::from_utf8(&value)
-                    .ok()
-                    .filter(|digits| digits.len() == 3);
-                self.status = digits
-                    .and_then(|digits| digits.parse().ok())
-                    .ok_or(Unparsed::Status)?;
-            }
-            Role::Bytes if &*value != b"-" && !value.iter().all(u8::is_ascii_digit) => {
-                return Err(Unparsed::Bytes);
-            }
-            Role::Bytes | Role::Other => {}
-        }
-        Ok(())
-    }
-
-    pub(super) fn line(self) -> Result<Line<'a>, Unparsed> {
-        Ok(Line {
-            remote: self.address.ok_or(Unparsed::Address)?,
-            second: self.second.ok_or(Unparsed::Time)?,
-            target: self.target,
-            host: self.host,
-            uri: self.uri,
-            forwarded_for: self.forwarded_for,
-            status: self.status,
         })
     }
 }

@@ -6,8 +6,10 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::directive::{self, Escape, Part};
-use super::format::{Fields, LogFormatError, require};
-use super::template::{Role, Template};
+use super::error::LogFormatError;
+use super::fields::Fields;
+use super::role::{Role, require};
+use super::template::Template;
 use super::{Line, Unparsed};
 use crate::time::TimeCache;
 

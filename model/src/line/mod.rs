@@ -9,8 +9,11 @@
 
 mod combined;
 mod directive;
+mod error;
+mod fields;
 mod format;
 mod json;
+mod role;
 mod syslog;
 mod template;
 
@@ -24,7 +27,8 @@ use crate::time::TimeCache;
 use crate::units::Second;
 use crate::url::UrlParts;
 
-pub use format::{LogFormat, LogFormatError};
+pub use error::LogFormatError;
+pub use format::LogFormat;
 
 /// A parsed access line: spans of its bytes, nothing copied but what had to be unescaped.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,7 +39,7 @@ pub struct Line<'a> {
     pub second: Second,
     /// `$request`'s second word or `$request_uri`.
     pub target: Option<Cow<'a, [u8]>>,
-    /// `$host` or `$http_host`.
+    /// `$host` or `$http_host`; here and below `None` where the log has `-` or nothing.
     pub host: Option<Cow<'a, [u8]>>,
     /// `$uri`.
     pub uri: Option<Cow<'a, [u8]>>,
@@ -208,7 +212,7 @@ fn closing_quote(line: &[u8], from: usize) -> Option<usize> {
     }
 }
 
-/// Whether a variable had a value: nginx writes `-` (or nothing) where it had none.
-pub(crate) fn is_present(value: &[u8]) -> bool {
-    !matches!(value, [] | [b'-'])
+/// A variable's value; nginx writes `-` (or nothing) where it had none.
+fn present(value: Cow<'_, [u8]>) -> Option<Cow<'_, [u8]>> {
+    (!matches!(&*value, [] | [b'-'])).then_some(value)
 }

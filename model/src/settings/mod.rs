@@ -25,7 +25,7 @@ use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use serde_json::Value;
 
-use crate::address::KeyScheme;
+use crate::key::KeyScheme;
 use crate::network::{Network, NetworkSet};
 use crate::rule::{Rule, RuleSet};
 use crate::units::Seconds;

@@ -48,7 +48,8 @@ pub(crate) fn shown(parsed: &Result<Line<'_>, Unparsed>) -> String {
     if at != NOW_ISO {
         shown += &format!(" at={at}");
     }
-    if line.status != 200 {
+    // (A format may have none: then it is 0.)
+    if ![0, 200].contains(&line.status) {
         shown += &format!(" status={}", line.status);
     }
     for (name, value) in [
@@ -56,7 +57,8 @@ pub(crate) fn shown(parsed: &Result<Line<'_>, Unparsed>) -> String {
         ("uri", &line.uri),
         ("xff", &line.forwarded_for),
     ] {
-        if let Some(value) = value {
+        // What nginx writes for no value is as good as none.
+        if let Some(value) = value.as_deref().filter(|value| !matches!(*value, b"" | b"-")) {
             shown += &format!(" {name}={}", text(value));
         }
     }

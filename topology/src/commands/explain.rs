@@ -167,9 +167,9 @@ fn shown(bytes: &[u8]) -> String {
     for chunk in cut.utf8_chunks() {
         for c in chunk.valid().chars() {
             if c.is_control() {
-                text.extend(c.escape_default())
+                text.extend(c.escape_default());
             } else {
-                text.push(c)
+                text.push(c);
             }
         }
         for byte in chunk.invalid() {

@@ -87,7 +87,7 @@ pub(super) fn check_logs(logs: &[PathBuf]) -> anyhow::Result<()> {
         match std::fs::File::open(log).and_then(|file| file.metadata()) {
             Err(error) => wrong.push(format!("{}: {error}", log.display())),
             Ok(metadata) if metadata.is_dir() => {
-                wrong.push(format!("{} is a folder, not a log", log.display()))
+                wrong.push(format!("{} is a folder, not a log", log.display()));
             }
             Ok(_) => {}
         }

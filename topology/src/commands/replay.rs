@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bolts::ports::SettingsPort;
-use bolts::report::Summary;
+use bolts::tuples::Summary;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use model::verdict::Decision;

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use bolts::ports::PlaceLookup;
-use bolts::report::Summary;
+use bolts::tuples::Summary;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use model::line::Unparsed;
 use model::network::Network;

@@ -53,11 +53,11 @@ impl Args {
                 writeln!(out, "{}: in order", file.display())?;
             }
             Command::Show { file: Some(file) } => {
-                writeln!(out, "{}", read_settings(&file)?.document.to_json())?
+                writeln!(out, "{}", read_settings(&file)?.document.to_json())?;
             }
             Command::Show { file: None } => writeln!(out, "{}", settings::Document::default().to_json())?,
             Command::Schema { .. } => {
-                writeln!(out, "{}", serde_json::to_string_pretty(&settings::schema())?)?
+                writeln!(out, "{}", serde_json::to_string_pretty(&settings::schema())?)?;
             }
         }
         Ok(OK)

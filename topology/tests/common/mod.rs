@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use bolts::ports::{PlaceLookup, SettingsPort, SummarySink};
-use bolts::report::Summary;
+use bolts::tuples::Summary;
 use engine::MetricsSnapshot;
 use engine::testing::TopologyTestDriver;
 use model::line::LogFormat;

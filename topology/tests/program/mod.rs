@@ -54,10 +54,17 @@ pub(crate) fn run_with_input<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>,
 }
 
 /// Runs it where nobody reads its standard output.
-pub(crate) fn run_into_closed_pipe<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> (ExitStatus, String) {
+pub(crate) fn run_into_closed_pipe<S: AsRef<OsStr>>(
+    args: impl IntoIterator<Item = S>,
+) -> (ExitStatus, String) {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let output = program().args(args).stdin(Stdio::null()).stdout(writer).output().unwrap();
+    let output = program()
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(writer)
+        .output()
+        .unwrap();
     (output.status, String::from_utf8(output.stderr).unwrap())
 }
 
@@ -80,7 +87,9 @@ impl Run {
     /// A counter of the summary.
     pub(crate) fn counter(&self, name: &str) -> u64 {
         let summary = self.summary();
-        summary[name].as_u64().unwrap_or_else(|| panic!("{name} in {summary}"))
+        summary[name]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{name} in {summary}"))
     }
 }
 
@@ -99,7 +108,9 @@ pub(crate) fn file(folder: &TempDir, name: &str, bytes: impl AsRef<[u8]>) -> Pat
 /// A `combined` line.
 pub(crate) fn line(address: &str, second: u32) -> String {
     let (minute, second) = (second / 60, second % 60);
-    format!("{address} - - [22/Nov/2026:10:{minute:02}:{second:02} +0000] \"GET / HTTP/1.1\" 200 5 \"-\" \"-\"\n")
+    format!(
+        "{address} - - [22/Nov/2026:10:{minute:02}:{second:02} +0000] \"GET / HTTP/1.1\" 200 5 \"-\" \"-\"\n"
+    )
 }
 
 /// A log with a flood of one address.

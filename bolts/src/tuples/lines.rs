@@ -1,15 +1,13 @@
-//! What flows between the bolts: batches, in the order of the picture.
+//! From lines to requests.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use engine::{Partition, Tuple, task_for};
-use model::address::Key;
-use model::distinct::KeyCount;
-use model::key_state::Hit;
+use engine::Tuple;
+use model::key::Key;
 use model::line::Unparsed;
 use model::units::Second;
 use model::url::UrlParts;
-use model::verdict::{Decision, Record};
 use serde::{Deserialize, Serialize};
 
 /// Whole access lines with their line feeds, as a source read them. Only the last may lack its line feed.
@@ -112,8 +110,7 @@ impl RequestBatch {
     }
 
     /// The span of a value that was found in this batch's lines, or unescaped from them.
-    pub fn span(&mut self, value: Option<&std::borrow::Cow<'_, [u8]>>) -> Span {
-        use std::borrow::Cow;
+    pub fn span(&mut self, value: Option<&Cow<'_, [u8]>>) -> Span {
         match value {
             None => Span::NONE,
             Some(Cow::Borrowed(text)) => {
@@ -170,60 +167,59 @@ impl Tuple for LineCounts {
     }
 }
 
-/// Requests of the same key, rule and second, combined; each key's order is kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HitBatch {
-    /// In order.
-    pub hits: Vec<Hit>,
+/// What format emits for each batch of lines: the requests, then the counts.
+#[derive(Clone, Debug)]
+pub enum Formatted {
+    /// On the default stream.
+    Requests(RequestBatch),
+    /// On the stream of counts.
+    Counts(Box<LineCounts>),
 }
 
-impl Tuple for HitBatch {
+impl Tuple for Formatted {
     fn records(&self) -> u64 {
-        self.hits.len() as u64
-    }
-}
-
-impl Partition for HitBatch {
-    fn partition(self, tasks: usize) -> Vec<Self> {
-        let room = self.hits.len() / tasks + self.hits.len() / 8;
-        let mut parts: Vec<Self> = (0..tasks)
-            .map(|_| Self {
-                hits: Vec::with_capacity(room),
-            })
-            .collect();
-        for hit in self.hits {
-            parts[task_for(hit.key.stable_hash(), tasks)].hits.push(hit);
+        match self {
+            Self::Requests(batch) => batch.records(),
+            Self::Counts(counts) => counts.records(),
         }
-        parts
     }
 }
 
-/// What analysis found in a batch.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct FindingBatch {
-    /// Decisions, each key's in order.
-    pub decisions: Vec<Decision>,
-    /// Frequency records, each key's in order.
-    pub records: Vec<Record>,
-    /// Requests that came too late to count.
-    pub late: u64,
-    /// Requests whose address was banned when they came.
-    pub while_banned: u64,
-    /// At the end: what the task's table came to.
-    pub table: Option<TableTotals>,
+impl Formatted {
+    /// Takes the counts out of the stream.
+    ///
+    /// # Errors
+    /// Gives back what isn't counts.
+    pub fn counts(self) -> Result<LineCounts, Self> {
+        match self {
+            Self::Counts(counts) => Ok(*counts),
+            other => Err(other),
+        }
+    }
 }
 
-/// What a table of keys came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TableTotals {
-    /// How many different keys came.
-    pub clients: KeyCount,
-    /// How many were evicted.
-    pub evicted: u64,
+/// What stays when the counts are taken out.
+impl From<Formatted> for RequestBatch {
+    fn from(formatted: Formatted) -> Self {
+        match formatted {
+            Formatted::Requests(batch) => batch,
+            Formatted::Counts(_) => Self::default(),
+        }
+    }
 }
 
-impl Tuple for FindingBatch {
+/// Requests as they come on local edges from [`Format`](crate::Format).
+#[derive(Clone, Debug)]
+pub struct Requests(pub RequestBatch);
+
+impl Tuple for Requests {
     fn records(&self) -> u64 {
-        (self.decisions.len() + self.records.len()) as u64
+        self.0.records()
+    }
+}
+
+impl From<Formatted> for Requests {
+    fn from(formatted: Formatted) -> Self {
+        Self(formatted.into())
     }
 }
