@@ -60,7 +60,7 @@ fn benches(c: &mut Criterion) {
     group.throughput(Throughput::Elements(LINES as u64));
     for tasks in [1, 2] {
         group.bench_function(format!("tasks-{tasks}"), |bench| {
-            bench.iter(|| replay(black_box(path), tasks))
+            bench.iter(|| replay(black_box(path), tasks));
         });
     }
     group.bench_function("count-lines", |bench| bench.iter(|| count_lines(black_box(path))));

@@ -7,6 +7,7 @@ use memchr::memchr_iter;
 use model::client::attribute;
 use model::line::{LineParser, LogFormat, Unparsed};
 use model::settings::Settings;
+use model::text::shown;
 
 use crate::ports::SettingsPort;
 use crate::tuples::{Formatted, LineBatch, LineCounts, Request, RequestBatch, SAMPLE_LEN};
@@ -66,8 +67,7 @@ fn unparsed(line: &[u8], reason: Unparsed, counts: &mut LineCounts) {
         .expect("ALL has every reason");
     counts.unparsed[at] += 1;
     if counts.samples.len() < SAMPLES {
-        let shown = &line[..line.len().min(SAMPLE_LEN)];
-        counts.samples.push((reason, shown.escape_ascii().to_string()));
+        counts.samples.push((reason, shown(line, SAMPLE_LEN)));
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use engine::{Bolt, Collector};
 use model::key::{Key, KeyScheme};
+use model::text::shown;
 use model::top::Top;
 
 use crate::ports::{PlaceLookup, SettingsPort};
@@ -21,6 +22,8 @@ pub struct Survey {
 
 /// So many addresses and URLs are held; beyond that the rare ones are forgotten from time to time.
 const HELD: usize = 200_000;
+/// Longer URLs are cut.
+const URL_LEN: usize = 200;
 /// So many of each are reported.
 const REPORTED: usize = 1_000;
 
@@ -77,7 +80,7 @@ impl Bolt for Survey {
                 .map(|(key, requests)| (keys.network(key), requests))
                 .collect(),
             urls: urls
-                .map(|(url, requests)| (url.escape_ascii().to_string(), requests))
+                .map(|(url, requests)| (shown(&url, URL_LEN), requests))
                 .collect(),
             countries: self.countries(keys),
         });

@@ -15,6 +15,7 @@ pub mod rule;
 pub mod settings;
 pub mod synthetic;
 pub mod table;
+pub mod text;
 pub mod time;
 pub mod top;
 pub mod units;

@@ -223,11 +223,16 @@ fn a_client_that_writes_before_the_address_cannot_forge_one() {
             let format = format!(
                 "log_format f escape={escape} '{before} $remote_addr [$time_local] \"$request\" $status';"
             );
+            // What the client sends, as nginx writes it.
+            let written = |sent: &str| match escape {
+                "default" => sent.replace('"', "\\x22"),
+                _ => sent.to_owned(),
+            };
             let lines = [
-                format!("{forged} {real}"),
-                format!("x {forged} {real}"),
-                format!("{forged} \" {real}"),
-                format!("{forged} 198.51.100.7 {real}"),
+                format!("{} {real}", written(forged)),
+                format!("x {} {real}", written(forged)),
+                format!("{} {} {real}", written(forged), written("\"")),
+                format!("{} 198.51.100.7 {real}", written(forged)),
             ];
             for line in lines {
                 let mut parser = LineParser::new(lines_common::format(&format));

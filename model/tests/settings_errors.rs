@@ -101,8 +101,8 @@ fn unknown_keys_get_a_suggestion() {
         ("ip_whitelist", "did you mean `ip_white_list`?"),
         ("special_rules", "did you mean `special_rule`?"),
         ("trusted_proxy", "did you mean `trusted_proxies`?"),
-        ("log_format", "docs/settings.md has them all"),
-        ("kafka", "docs/settings.md has them all"),
+        ("log_format", "`ccfirewall settings schema` has them all"),
+        ("kafka", "`ccfirewall settings schema` has them all"),
     ] {
         check(
             &format!("{{\"{key}\": null}}"),

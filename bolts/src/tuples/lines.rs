@@ -159,7 +159,7 @@ pub struct LineCounts {
 }
 
 /// At most so many bytes of an unparsed line are shown.
-pub const SAMPLE_LEN: usize = 160;
+pub const SAMPLE_LEN: usize = 80;
 
 impl Tuple for LineCounts {
     fn records(&self) -> u64 {

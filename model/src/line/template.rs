@@ -132,7 +132,7 @@ impl Template {
                 }
             } else if follows[0] == b'"' && piece.literal.ends_with(b"\"") && self.escape != Escape::None {
                 End::Quote
-            } else if piece.role == Role::ForwardedFor || at < address_at {
+            } else if piece.role == Role::ForwardedFor || (at < address_at && is_client_chosen(&piece.name)) {
                 End::OnlyLiteral
             } else {
                 End::Literal
@@ -249,13 +249,19 @@ impl Template {
             End::Line => Ok(line.len()),
             End::Literal => self.first_end(line, at, index).ok_or(missing),
             End::OnlyLiteral => {
+                // No value goes on behind a quote that nothing escapes.
+                let reach = match self.escape {
+                    Escape::None => rest.len(),
+                    _ => closing_quote(rest, 0).unwrap_or(rest.len()),
+                };
                 let mut ends = memchr::memmem::find_iter(rest, follows)
+                    .take_while(|&length| length <= reach)
                     .filter(|&length| piece.role != Role::ForwardedFor || !rest[..length].ends_with(b","))
                     .map(|length| at + length);
                 // A line that makes us look further isn't worth it.
-                let mut candidates = ends.by_ref().take(MAX_CANDIDATES);
-                let mut fitting = candidates
+                let mut fitting = ends
                     .by_ref()
+                    .take(MAX_CANDIDATES)
                     .filter(|&end| self.rest_fits(line, end + follows.len(), index + 1));
                 let end = fitting.next().ok_or(missing)?;
                 if fitting.next().is_some() || ends.next().is_some() {
@@ -332,6 +338,38 @@ impl Template {
         };
         at + length
     }
+}
+
+/// Whether clients can put what they like into a variable. What nginx itself makes has no spaces, quotes or
+/// brackets.
+fn is_client_chosen(name: &str) -> bool {
+    const MADE_BY_NGINX: [&str; 24] = [
+        "body_bytes_sent",
+        "bytes_sent",
+        "connection",
+        "connection_requests",
+        "gzip_ratio",
+        "host",
+        "hostname",
+        "msec",
+        "nginx_version",
+        "pid",
+        "pipe",
+        "realip_remote_addr",
+        "realip_remote_port",
+        "remote_port",
+        "request_id",
+        "request_length",
+        "request_method",
+        "request_time",
+        "scheme",
+        "server_addr",
+        "server_name",
+        "server_port",
+        "ssl_protocol",
+        "status",
+    ];
+    !MADE_BY_NGINX.contains(&name) && !Role::of(name).is_time()
 }
 
 /// Two variables with nothing between them: only where the second one begins with a known byte.

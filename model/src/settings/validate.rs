@@ -48,7 +48,7 @@ pub(super) fn read_object(
                 &at,
                 match suggestion {
                     Some(name) => format!("unknown key; did you mean `{name}`?"),
-                    None => "unknown key; docs/settings.md has them all".to_owned(),
+                    None => "unknown key; `ccfirewall settings schema` has them all".to_owned(),
                 },
             );
             continue;

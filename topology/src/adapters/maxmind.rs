@@ -139,8 +139,29 @@ impl PlaceLookup for MaxMind {
     }
 }
 
+/// Whether an address can be anywhere at all. Databases have countries for documentation's addresses, too.
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            let shared = a == 100 && (64..128).contains(&b);
+            let benchmarks = a == 198 && (18..20).contains(&b);
+            let protocols = a == 192 && b == 0 && c == 0;
+            !(a == 0 || a >= 224 || shared || benchmarks || protocols || v4.is_documentation())
+                && !(v4.is_private() || v4.is_loopback() || v4.is_link_local())
+        }
+        IpAddr::V6(v6) => {
+            let [a, b, ..] = v6.segments();
+            a & 0xe000 == 0x2000 && (a, b) != (0x2001, 0xdb8) && a != 0x3fff
+        }
+    }
+}
+
 impl PlaceLookup for Countries {
     fn place(&self, address: IpAddr) -> Option<Place> {
+        if !is_public(address) {
+            return None;
+        }
         let database = self.database.get_or_init(|| {
             let unpacked = MaxMind::unpack(COUNTRIES);
             unpacked
@@ -167,6 +188,8 @@ mod tests {
         assert_eq!(country("2001:67c:2e8:22::c100:68b").as_deref(), Some("NL"));
         assert_eq!(country("203.0.113.1"), None);
         assert_eq!(country("127.0.0.1"), None);
+        assert_eq!(country("2001:db8::1"), None);
+        assert_eq!(country("10.1.2.3"), None);
     }
 
     #[test]

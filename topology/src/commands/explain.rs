@@ -8,6 +8,7 @@ use model::client::{Unattributed, attribute};
 use model::line::{Line, LineParser};
 use model::rule::RuleId;
 use model::settings::Settings;
+use model::text::shown;
 
 use super::OK;
 use super::inputs::Rules;
@@ -48,6 +49,9 @@ impl Args {
     }
 }
 
+/// Longer values are cut.
+const LONGEST: usize = 500;
+
 struct Explainer {
     settings: Settings,
     parser: LineParser,
@@ -56,9 +60,9 @@ struct Explainer {
 
 impl Explainer {
     fn explain(&self, out: &mut impl Write, line: &[u8]) -> io::Result<()> {
-        writeln!(out, "line      {}", shown(line))?;
+        writeln!(out, "line      {}", shown(line, LONGEST))?;
         for (name, value) in self.parser.fields(line) {
-            writeln!(out, "field     ${name} = {}", shown(&value))?;
+            writeln!(out, "field     ${name} = {}", shown(&value, LONGEST))?;
         }
         match self.parser.clone().parse(line) {
             Err(reason) => {
@@ -101,8 +105,11 @@ impl Explainer {
         match &url {
             None => writeln!(out, "url       none: the request names no path")?,
             Some(url) => {
-                let host = url.host.as_deref().map_or("(any host)".to_owned(), shown);
-                writeln!(out, "url       {host}{}", shown(url.path))?;
+                let host = url
+                    .host
+                    .as_deref()
+                    .map_or("(any host)".to_owned(), |host| shown(host, LONGEST));
+                writeln!(out, "url       {host}{}", shown(url.path, LONGEST))?;
             }
         }
         let id = self.settings.rules.find(url.as_ref());
@@ -157,27 +164,4 @@ fn levels(settings: &Settings, rule: &model::rule::Rule, count: u32) -> String {
     } else {
         levels.join(", ")
     }
-}
-
-/// Bytes as text for a terminal: control characters and what isn't UTF-8 escaped, and no longer than a screen.
-fn shown(bytes: &[u8]) -> String {
-    const LONGEST: usize = 500;
-    let cut = &bytes[..bytes.len().min(LONGEST)];
-    let mut text = String::new();
-    for chunk in cut.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            if c.is_control() {
-                text.extend(c.escape_default());
-            } else {
-                text.push(c);
-            }
-        }
-        for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02x}"));
-        }
-    }
-    if cut.len() < bytes.len() {
-        text.push_str(&format!("… ({} bytes)", bytes.len()));
-    }
-    text
 }

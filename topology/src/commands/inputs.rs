@@ -70,9 +70,8 @@ pub(super) fn read_settings(path: &Path) -> anyhow::Result<Parsed> {
     } else {
         std::fs::read(path)
     };
-    let json = json.map_err(|error| {
-        Failure::settings(format!("can't read the settings in {}: {error}", path.display()))
-    })?;
+    let json = json
+        .map_err(|error| Failure::usage(format!("can't read the settings in {}: {error}", path.display())))?;
     Settings::parse(&json).map_err(|errors| {
         let count = errors.findings().len();
         let noun = if count == 1 { "error" } else { "errors" };

@@ -102,6 +102,8 @@ impl Args {
         let log_format = self.rules.log_format()?;
         let places = self.rules.places()?;
         inputs::check_logs(&self.logs)?;
+        let tasks = self.threads.map_or_else(processors, usize::from);
+        tracing::info!(%log_format, tasks, window_memory = self.window_memory, logs = self.logs.len(), "replaying");
 
         let bar = progress_bar(&self.logs);
         let failures = Arc::<Mutex<Vec<InputFailure>>>::default();
@@ -122,7 +124,7 @@ impl Args {
                 places: places.clone(),
                 summary: kept.clone(),
                 survey: self.output == Output::Text,
-                tasks: self.threads.map_or_else(processors, usize::from),
+                tasks,
                 window_memory: self.window_memory,
             },
         )?;

@@ -64,7 +64,7 @@ fn decisions(out: &mut impl Write, summary: &Summary) -> io::Result<()> {
     }
     heading(out, "Decisions")?;
     let header = [
-        "time", "action", "address", "country", "rule", "requests", "within", "for",
+        "time", "action", "address", "country", "rule", "requests", "in", "for",
     ];
     let mut table = table(&header, &[5, 6, 7]);
     for decision in summary.decisions.iter().take(DECISIONS) {
@@ -176,11 +176,15 @@ fn totals(out: &mut impl Write, summary: &Summary, elapsed: Duration) -> io::Res
     )?;
     writeln!(
         out,
-        "{} blocks, {} warnings, {} frequency records, {} requests while banned",
-        grouped(summary.blocks),
-        grouped(summary.warns),
-        grouped(summary.records),
-        grouped(summary.while_banned),
+        "{}, {}, {}, {}",
+        counted(summary.blocks, "block", "blocks"),
+        counted(summary.warns, "warning", "warnings"),
+        counted(summary.records, "frequency record", "frequency records"),
+        counted(
+            summary.while_banned,
+            "request while banned",
+            "requests while banned"
+        ),
     )?;
     for (n, what) in [
         (summary.late, "lines came too late to count (max_lateness)"),
@@ -202,6 +206,10 @@ fn totals(out: &mut impl Write, summary: &Summary, elapsed: Duration) -> io::Res
 
 fn percent(part: u64, whole: u64) -> String {
     format!("{:.1} %", part as f64 * 100.0 / whole.max(1) as f64)
+}
+
+fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(number), if number == 1 { one } else { many })
 }
 
 /// `1234567` as `1,234,567`.

@@ -50,7 +50,11 @@ impl Args {
                 for warning in &parsed.warnings {
                     writeln!(out, "warning: {warning}")?;
                 }
-                writeln!(out, "{}: in order", file.display())?;
+                match parsed.warnings.len() {
+                    0 => writeln!(out, "{}: in order", file.display())?,
+                    1 => writeln!(out, "{}: no errors, 1 warning", file.display())?,
+                    n => writeln!(out, "{}: no errors, {n} warnings", file.display())?,
+                }
             }
             Command::Show { file: Some(file) } => {
                 writeln!(out, "{}", read_settings(&file)?.document.to_json())?;
