@@ -189,7 +189,8 @@ impl<E: TableEntry> KeyTable<E> {
         let chunks = (self.chunks.len() + new_chunk) * CHUNK * size_of::<Option<E>>();
         let slots = ((self.len + CHUNK) + slack(self.len + CHUNK)) * 8 / 7;
         let index = slots.next_power_of_two() * (size_of::<Slot>() + 1);
-        !self.chunks.is_empty() && chunks + index + self.heap_bytes > self.max_bytes
+        let first_chunk = self.chunks.len() + new_chunk <= 1;
+        !first_chunk && chunks + index + self.heap_bytes > self.max_bytes
     }
 
     /// Evicting leaves marks in the index, which fill it in the end. A fresh one has room for a while: what it

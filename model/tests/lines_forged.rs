@@ -17,15 +17,15 @@ const REAL: &str = "198.51.100.7";
 const PROXY: &str = "10.0.0.1";
 
 /// Formats whose lines can be read whatever a client writes.
-const PROOF: [&str; 3] = [
+const PROOF: [&str; 4] = [
     "combined",
     r#"$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_user_agent" "$http_x_forwarded_for""#,
     r#""$http_user_agent" "$http_x_forwarded_for" $remote_addr $time_iso8601 "$request" $status "$remote_user""#,
+    r#"log_format j escape=json '{"a":"$http_user_agent","x":"$http_x_forwarded_for","ip":"$remote_addr","t":"$msec","q":"$request","u":"$remote_user"}';"#,
 ];
 
 /// Formats that some clients can make unreadable. Then they count for nobody.
-const WEAK: [&str; 8] = [
-    r#"log_format j escape=json '{"a":"$http_user_agent","x":"$http_x_forwarded_for","ip":"$remote_addr","t":"$msec","q":"$request","u":"$remote_user"}';"#,
+const WEAK: [&str; 7] = [
     r#"$http_user_agent $remote_addr [$time_local] "$request" $status"#,
     r#"$http_x_forwarded_for - $remote_user $remote_addr [$time_local] "$request" $status"#,
     r#"$remote_addr [$time_local] $request $status $http_x_forwarded_for $http_user_agent"#,

@@ -78,6 +78,10 @@ fn pasted_directives() {
     refused("log_format main '$remote_addr $msec'; gzip on;", "behind");
     refused("log_format main escape=xml '$remote_addr $msec';", "escape=xml");
     refused("$remote_addr $ $msec", "isn't a variable");
+    refused(
+        "$remote_addr$http_user_agent $msec",
+        "$remote_addr$http_user_agent",
+    );
     refused("$remote_addr ${msec", "isn't a variable");
     refused("[$time_local] \"$request\"", "no $remote_addr");
     refused("$remote_addr \"$request\"", "no $time_local");

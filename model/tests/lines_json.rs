@@ -100,3 +100,30 @@ fn json_by_the_names_of_variables() {
         "json",
     );
 }
+
+#[test]
+fn what_only_json_can_hold() {
+    let format = r#"log_format j escape=json '{"ip":"$remote_addr","t":"$msec","q":"$request","u":"$uri"}';"#;
+    check(
+        format,
+        r#"{"ip":"10.0.0.1","t":"1795342140.0","q":"GET /%61 HTTP/1.1","u":"/a"}"#,
+        "10.0.0.1 /%61 uri=/a",
+    );
+    check(
+        format,
+        r#"{"ip":"10.0.0.1","t":"1795342140.0","q":"GET /\" HTTP/1.1","u":"-"}"#,
+        "10.0.0.1 /\"",
+    );
+    let without_request = r#"log_format j escape=json '{"ip":"$remote_addr","t":"$msec","u":"$uri"}';"#;
+    check(
+        without_request,
+        r#"{"ip":"10.0.0.1","t":"1795342140.0","u":"/a"}"#,
+        "10.0.0.1 /a",
+    );
+    let time = r#""time":"2026-11-22T10:09:00Z""#;
+    check(
+        "json",
+        format!(r#"{{"remote_addr":"10.0.0.1",{time},"host":true}}"#),
+        "10.0.0.1 none host=true",
+    );
+}

@@ -109,26 +109,24 @@ impl RequestBatch {
         }
     }
 
-    /// The span of a value that was found in this batch's lines, or unescaped from them.
+    /// The span of a value: where it stands in this batch's lines, or where it stands once it is copied, which
+    /// is for values that had to be unescaped.
     pub fn span(&mut self, value: Option<&Cow<'_, [u8]>>) -> Span {
-        match value {
-            None => Span::NONE,
-            Some(Cow::Borrowed(text)) => {
-                // The slice points into the lines, so its place is the distance of the addresses.
-                let start = text.as_ptr().addr() - self.lines.bytes.as_ptr().addr();
-                Span {
-                    start: start as u32,
-                    length: text.len() as u32,
-                }
+        let Some(value) = value else { return Span::NONE };
+        let lines = self.lines.bytes.as_ptr_range();
+        // A part of the lines is told by its address.
+        let start = match value {
+            Cow::Borrowed(text) if lines.contains(&text.as_ptr()) => {
+                text.as_ptr().addr() - lines.start.addr()
             }
-            Some(Cow::Owned(text)) => {
-                let start = self.lines.bytes.len() + self.unescaped.len();
+            text => {
                 self.unescaped.extend_from_slice(text);
-                Span {
-                    start: start as u32,
-                    length: text.len() as u32,
-                }
+                self.lines.bytes.len() + self.unescaped.len() - text.len()
             }
+        };
+        Span {
+            start: start as u32,
+            length: value.len() as u32,
         }
     }
 

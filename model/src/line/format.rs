@@ -92,10 +92,13 @@ impl LogFormat {
 
     fn compile(text: &str) -> Result<Self, LogFormatError> {
         let (escape, template) = directive::read(text)?;
-        if let Some(json) = JsonFormat::compile(&template, escape)? {
+        if let Some(json) = JsonFormat::compile(&template)? {
             return Ok(Self::with(Layout::Json(json)));
         }
-        let template = Template::compile(directive::parts(&template)?, escape)?;
+        let mut template = Template::compile(directive::parts(&template)?, escape)?;
+        if !template.pieces().iter().any(|piece| piece.role.is_target()) {
+            template.uri_as_target();
+        }
         require(template.pieces().iter().map(|piece| piece.role))?;
         let core = template.pieces().iter().zip(CORE);
         let is_core = |((piece, core), at): ((&super::template::Piece, (&str, Role)), usize)| {

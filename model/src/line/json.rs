@@ -22,7 +22,7 @@ pub(super) struct JsonFormat {
 
 impl JsonFormat {
     /// Compiles a template that is shaped like a JSON object; `None` where it isn't.
-    pub(super) fn compile(template: &str, escape: Escape) -> Result<Option<Self>, LogFormatError> {
+    pub(super) fn compile(template: &str) -> Result<Option<Self>, LogFormatError> {
         if !template.starts_with('{') || !template.ends_with('}') {
             return Ok(None);
         }
@@ -48,16 +48,31 @@ impl JsonFormat {
         let Ok(Object(entries)) = serde_json::from_str(&shape) else {
             return Ok(None);
         };
-        let mut keys = Vec::new();
+        let mut templates = Vec::new();
         for (key, value) in entries {
-            let template = Template::compile(directive::parts(&value)?, escape)?;
+            // Values come unescaped from JSON, so a quote in them is a character like any other.
+            templates.push((
+                key.into_owned(),
+                Template::compile(directive::parts(&value)?, Escape::None)?,
+            ));
+        }
+        if !templates
+            .iter()
+            .any(|(_, template)| template.pieces().iter().any(|piece| piece.role.is_target()))
+        {
+            templates
+                .iter_mut()
+                .for_each(|(_, template)| template.uri_as_target());
+        }
+        let mut keys = Vec::new();
+        for (key, template) in templates {
             let needed = template.pieces().iter().any(|piece| {
                 !matches!(
                     piece.role,
                     Role::Other | Role::Host | Role::Uri | Role::ForwardedFor
                 )
             });
-            keys.push((key.into_owned(), template, needed));
+            keys.push((key, template, needed));
         }
         require(
             keys.iter()
@@ -88,7 +103,7 @@ impl JsonFormat {
             ("body_bytes_sent", "body_bytes_sent", false),
         ];
         let keys = keys.map(|(key, variable, needed)| {
-            let template = Template::compile(vec![Part::Variable(variable.to_owned())], Escape::Json);
+            let template = Template::compile(vec![Part::Variable(variable.to_owned())], Escape::None);
             (key.to_owned(), template.expect("one variable compiles"), needed)
         });
         Self { keys: keys.into() }
@@ -239,7 +254,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_bool<E>(self, truth: bool) -> Result<Value<'de>, E> {
-        Ok(Value::Text(Cow::Borrowed(if truth { "true" } else { "false" })))
+        Ok(Value::Text(Cow::Owned(truth.to_string())))
     }
 
     fn visit_unit<E>(self) -> Result<Value<'de>, E> {

@@ -131,7 +131,7 @@ impl fmt::Display for Unparsed {
             Self::Status => "the status isn't three digits",
             Self::Bytes => "the bytes sent are neither digits nor `-`",
             Self::Layout => "the fixed text of the log_format doesn't stand where it should",
-            Self::Ambiguous => "it can be read in more than one way, with different clients",
+            Self::Ambiguous => "it can be read in more than one way",
             Self::Json => "not a JSON object with the fields of the log_format",
         })
     }

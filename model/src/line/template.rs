@@ -78,22 +78,13 @@ impl Template {
         };
         template.keep_one_of_each();
         template.find_ends()?;
-        template.required = template
-            .pieces
-            .iter()
-            .rposition(|piece| piece.role.is_required())
-            .map_or(0, |at| at + 1);
+        template.find_required();
         Ok(template)
     }
 
     /// Of several times (or requests) the first in the line counts, of `$host` and `$http_host` the former; the
-    /// others are as any variable. Where there is no request `$uri` stands for it.
+    /// others are as any variable.
     fn keep_one_of_each(&mut self) {
-        if !self.pieces.iter().any(|piece| piece.role.is_target())
-            && let Some(uri) = self.pieces.iter_mut().find(|piece| piece.role == Role::Uri)
-        {
-            uri.role = Role::Target;
-        }
         let has_host = self.pieces.iter().any(|piece| piece.name == "host");
         let (mut time, mut target, mut address) = (false, false, false);
         for piece in &mut self.pieces {
@@ -124,7 +115,10 @@ impl Template {
             let next = self.pieces.get(at + 1);
             let follows = next.map_or(&self.last, |next| &next.literal);
             let end = if piece.role.extent(b"").is_some() {
-                End::Type
+                match next {
+                    Some(next) if follows.is_empty() => return Err(adjacent(piece, next)),
+                    _ => End::Type,
+                }
             } else if follows.is_empty() {
                 match next {
                     None => End::Line,
@@ -140,6 +134,22 @@ impl Template {
             self.pieces[at].end = end;
         }
         Ok(())
+    }
+
+    /// For formats without a request: `$uri` stands for it.
+    pub(super) fn uri_as_target(&mut self) {
+        if let Some(uri) = self.pieces.iter_mut().find(|piece| piece.role == Role::Uri) {
+            uri.role = Role::Target;
+            self.find_required();
+        }
+    }
+
+    fn find_required(&mut self) {
+        self.required = self
+            .pieces
+            .iter()
+            .rposition(|piece| piece.role.is_required())
+            .map_or(0, |at| at + 1);
     }
 
     pub(super) fn pieces(&self) -> &[Piece] {
@@ -247,6 +257,10 @@ impl Template {
                 Ok(at + memchr::memchr(stop, &line[at..whole]).unwrap_or(whole - at))
             }
             End::Line => Ok(line.len()),
+            // The last required value may end the line: what follows is optional.
+            End::Literal if index + 1 == self.required => {
+                Ok(self.first_end(line, at, index).unwrap_or(line.len()))
+            }
             End::Literal => self.first_end(line, at, index).ok_or(missing),
             End::OnlyLiteral => {
                 // No value goes on behind a quote that nothing escapes.
@@ -379,6 +393,10 @@ fn adjacent_end(piece: &Piece, next: &Piece) -> Result<End, LogFormatError> {
         "is_args" => Ok(End::Byte(b'?')),
         // `$is_args` is `?` or nothing; where it holds the arguments as well nobody minds.
         "args" | "query_string" if piece.name == "is_args" => Ok(End::Byte(b' ')),
-        _ => Err(LogFormatError::Adjacent(piece.name.clone(), next.name.clone())),
+        _ => Err(adjacent(piece, next)),
     }
+}
+
+fn adjacent(piece: &Piece, next: &Piece) -> LogFormatError {
+    LogFormatError::Adjacent(piece.name.clone(), next.name.clone())
 }

@@ -1,6 +1,6 @@
 //! `ccfirewall completions`: for the shell.
 
-use std::io;
+use std::io::{self, Write as _};
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
@@ -19,7 +19,9 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<u8> {
-        clap_complete::generate(self.shell, &mut Cli::command(), "ccfirewall", &mut io::stdout());
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "ccfirewall", &mut script);
+        io::stdout().write_all(&script)?;
         Ok(OK)
     }
 }

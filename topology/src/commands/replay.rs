@@ -131,7 +131,7 @@ impl Args {
         let elapsed = started.elapsed();
         bar.finish_and_clear();
 
-        write_output(self.output, &summary, &*places, elapsed).context("can't write the output")?;
+        let written = write_output(self.output, &summary, &*places, elapsed);
         let failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
         for failure in failures.iter() {
             eprintln!("error: {failure} (what could be read of it counted)");
@@ -143,6 +143,7 @@ impl Args {
             );
         }
         eprintln!("{}", serde_json::to_string(&summary_line(&summary, elapsed))?);
+        written.context("can't write the output")?;
         Ok(if failures.is_empty() { OK } else { FAILED })
     }
 }
