@@ -5,35 +5,28 @@
 use std::collections::{HashMap, VecDeque};
 use std::hint::black_box;
 
-use ahash::RandomState;
-use benches::{TRAFFIC, lines, log};
+use benches::{lines, log};
+use bolts::Analysis;
+use bolts::ports::SettingsPort;
+use bolts::tuples::HitBatch;
 use criterion::{BatchSize, Criterion, Throughput};
+use engine::Bolt as _;
+use engine::testing::TestCollector;
+use model::distinct::EXACT_TO;
 use model::key::KeyScheme;
-use model::key_state::{Findings, Hit, KeyState, Version};
+use model::key_state::Hit;
 use model::line::{LineParser, LogFormat};
 use model::rule::RuleId;
 use model::settings::Settings;
-use model::table::KeyTable;
-use model::verdict::{Decision, Record};
 
 const REQUESTS: usize = 500_000;
+/// Hits of a batch of lines.
+const BATCH: usize = 1_600;
 const GIB: usize = 1 << 30;
 
 /// What the default settings say.
 const COUNT: usize = 200;
 const WITHIN: i64 = 10;
-
-#[derive(Default)]
-struct Found(u64);
-
-impl Findings for Found {
-    fn decision(&mut self, _: Decision) {
-        self.0 += 1;
-    }
-    fn record(&mut self, _: Record) {}
-    fn late(&mut self, _: u32) {}
-    fn while_banned(&mut self, _: u32) {}
-}
 
 /// Whose requests came when, as the generated log has them: some clients come often, most rarely.
 fn hits() -> Vec<Hit> {
@@ -52,17 +45,20 @@ fn hits() -> Vec<Hit> {
         .collect()
 }
 
-fn ours(hits: &[Hit], settings: &Settings) -> (KeyTable<KeyState>, u64) {
-    let version = Version { settings, number: 1 };
-    let mut table = KeyTable::new(GIB, RandomState::with_seeds(1, 2, 3, 4));
-    let mut found = Found::default();
-    for &hit in hits {
-        let hash = table.hash(hit.key);
-        let id = table.find(hit.key, hash);
-        let id = id.unwrap_or_else(|| table.insert(hit.key, hash, TRAFFIC.start, |_| {}));
-        table.update(id, |state: &mut KeyState| state.observe(hit, version, &mut found));
+/// Through the bolt, in batches as match emits them.
+fn ours(batches: Vec<HitBatch>) -> (Analysis, u64) {
+    let mut analysis = Analysis::new(SettingsPort::new(Settings::default()), GIB, EXACT_TO);
+    let mut out = TestCollector::new();
+    let mut decisions = 0;
+    for batch in batches {
+        analysis.execute(batch, &mut out.collector());
+        decisions += out
+            .take()
+            .iter()
+            .map(|found| found.decisions.len() as u64)
+            .sum::<u64>();
     }
-    (table, found.0)
+    (analysis, decisions)
 }
 
 fn baseline(hits: &[Hit]) -> (HashMap<u128, VecDeque<i64>>, u64) {
@@ -89,15 +85,14 @@ fn baseline(hits: &[Hit]) -> (HashMap<u128, VecDeque<i64>>, u64) {
 
 fn benches(c: &mut Criterion) {
     let hits = hits();
-    let settings = Settings::default();
+    let batches: Vec<HitBatch> = hits
+        .chunks(BATCH)
+        .map(|hits| HitBatch { hits: hits.to_vec() })
+        .collect();
     let mut group = c.benchmark_group("windows");
     group.throughput(Throughput::Elements(REQUESTS as u64));
     group.bench_function("ours", |bench| {
-        bench.iter_batched(
-            || (),
-            |()| ours(black_box(&hits), &settings),
-            BatchSize::PerIteration,
-        );
+        bench.iter_batched(|| batches.clone(), ours, BatchSize::PerIteration);
     });
     group.bench_function("baseline", |bench| {
         bench.iter_batched(|| (), |()| baseline(black_box(&hits)), BatchSize::PerIteration);
