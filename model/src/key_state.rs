@@ -30,6 +30,8 @@ pub struct KeyState {
         reason = "few keys have others; all would pay for a wider field"
     )]
     others: Option<Box<Vec<Counter>>>,
+    /// Bytes that the windows hold on the heap.
+    window_bytes: usize,
 }
 
 /// Window and tally of one rule.
@@ -52,22 +54,18 @@ impl Counter {
         }
     }
 
-    /// Counts requests; returns the record's span each time that `full` are complete.
-    fn count(&mut self, second: Second, requests: u32, full: u32, mut record: impl FnMut((Second, Second))) {
-        let mut left = requests;
-        while left > 0 {
-            self.tally_span = match self.tally {
-                0 => (second, second),
-                _ => (self.tally_span.0.min(second), self.tally_span.1.max(second)),
-            };
-            let taken = left.min(full.saturating_sub(self.tally).max(1));
-            self.tally += taken;
-            left -= taken;
-            if self.tally >= full {
-                self.tally = 0;
-                record(self.tally_span);
-            }
-        }
+    /// Counts requests of one second. Tells how many times `full` were completed, and the span of the first time;
+    /// what completes in the same call after that all lies in this second.
+    fn count(&mut self, second: Second, requests: u32, full: u32) -> (u64, (Second, Second)) {
+        let span = match self.tally {
+            0 => (second, second),
+            _ => (self.tally_span.0.min(second), self.tally_span.1.max(second)),
+        };
+        let total = u64::from(self.tally) + u64::from(requests);
+        let completed = total / u64::from(full);
+        self.tally = (total % u64::from(full)) as u32;
+        self.tally_span = if completed == 0 { span } else { (second, second) };
+        (completed, span)
     }
 }
 
@@ -117,6 +115,7 @@ impl KeyState {
             allowed: false,
             first: Counter::new(RuleId::NONE),
             others: None,
+            window_bytes: 0,
         }
     }
 
@@ -138,9 +137,7 @@ impl KeyState {
             }
             let added = match &levels {
                 Some((_, levels)) if !self.known_allowed(version) => {
-                    self.counter(hit.rule)
-                        .window
-                        .add(hit.second, left, full, levels.longest)
+                    self.add(hit, left, full, levels.longest)
                 }
                 _ => Added::Open,
             };
@@ -189,6 +186,7 @@ impl KeyState {
                     self.banned_until = self.banned_until.max(newest.plus(rule.block_for));
                     self.first = Counter::new(hit.rule);
                     self.others = None;
+                    self.window_bytes = 0;
                 }
             }
         }
@@ -222,13 +220,8 @@ impl KeyState {
     fn tally(&mut self, hit: Hit, requests: u32, version: Version<'_>, findings: &mut impl Findings) {
         let settings = version.settings;
         let full = settings.count.get();
-        let key = self.key;
-        let mut spans = (0, (hit.second, hit.second), (hit.second, hit.second));
-        self.counter(hit.rule).count(hit.second, requests, full, |span| {
-            spans = (spans.0 + 1, if spans.0 == 0 { span } else { spans.1 }, span);
-        });
-        let (records, first, later) = spans;
-        if records == 0 {
+        let (completed, span) = self.counter(hit.rule).count(hit.second, requests, full);
+        if completed == 0 {
             return;
         }
         let rule = settings.rules.get(hit.rule);
@@ -238,13 +231,15 @@ impl KeyState {
             Some(_) if !settings.block_enabled => Alert::BlockingOff,
             Some(_) => Alert::Normal,
         };
-        for record in 0..records {
-            let (first, last) = if record == 0 { first } else { later };
-            let rule = rule.map(|rule| rule.name.clone());
-            let target = settings.keys.network(key);
+        for record in 0..completed {
+            let (first, last) = if record == 0 {
+                span
+            } else {
+                (hit.second, hit.second)
+            };
             findings.record(Record {
-                target,
-                rule,
+                target: settings.keys.network(self.key),
+                rule: rule.map(|rule| rule.name.clone()),
                 count: full,
                 first,
                 last,
@@ -272,26 +267,30 @@ impl KeyState {
         if self.first.rule == rule {
             return &mut self.first;
         }
-        if self.first.tally == 0 && self.first.window.total() == 0 {
-            // Nothing is lost with an empty one. But the rule may stand among the others already.
-            if self
-                .others
-                .as_ref()
-                .is_none_or(|others| others.iter().all(|other| other.rule != rule))
-            {
-                self.first = Counter::new(rule);
-                return &mut self.first;
-            }
+        // A client may meet thousands of rules, so the others are sorted. Most have none, and none are made for them.
+        let others = self.others.as_deref().map_or(&[][..], Vec::as_slice);
+        let place = others.binary_search_by_key(&rule, |other| other.rule);
+        if place.is_err() && self.first.tally == 0 && self.first.window.total() == 0 {
+            // Nothing is lost with an empty first one.
+            self.first = Counter::new(rule);
+            return &mut self.first;
         }
         let others = self.others.get_or_insert_default();
-        let at = others
-            .iter()
-            .position(|other| other.rule == rule)
-            .unwrap_or_else(|| {
-                others.push(Counter::new(rule));
-                others.len() - 1
-            });
+        let at = place.unwrap_or_else(|at| {
+            others.insert(at, Counter::new(rule));
+            at
+        });
         &mut others[at]
+    }
+
+    /// Adds requests to the window of their rule, and keeps account of its bytes.
+    fn add(&mut self, hit: Hit, requests: u32, full: u32, within: Seconds) -> Added {
+        let window = &mut self.counter(hit.rule).window;
+        let before = window.heap_bytes();
+        let added = window.add(hit.second, requests, full, within);
+        let after = window.heap_bytes();
+        self.window_bytes = self.window_bytes + after - before;
+        added
     }
 }
 
@@ -330,12 +329,13 @@ impl TableEntry for KeyState {
         Self::new(key)
     }
 
+    #[inline]
     fn heap_bytes(&self) -> usize {
-        let others = self.others.as_ref().map_or(0, |others| {
-            let windows: usize = others.iter().map(|counter| counter.window.heap_bytes()).sum();
-            size_of::<Vec<Counter>>() + others.capacity() * size_of::<Counter>() + windows
-        });
-        self.first.window.heap_bytes() + others
+        let others = self.others.as_ref();
+        self.window_bytes
+            + others.map_or(0, |others| {
+                size_of::<Vec<Counter>>() + others.capacity() * size_of::<Counter>()
+            })
     }
 
     #[inline]
