@@ -3,6 +3,7 @@
 use ahash::RandomState;
 use engine::{Bolt, Collector};
 use model::distinct::DistinctKeys;
+use model::key::Key;
 use model::key_state::{Findings, KeyState};
 use model::table::{EntryId, KeyTable};
 use model::units::Second;
@@ -36,15 +37,21 @@ impl Analysis {
         }
     }
 
-    fn insert(&mut self, key: model::key::Key, hash: u64) -> EntryId {
-        let (distinct, hasher) = (&mut self.distinct, self.table.hasher());
-        let mut in_table = self.table.len();
-        let id = self.table.insert(key, hash, self.newest, |gone| {
-            in_table -= 1;
-            distinct.evicted(hasher.hash_one(gone.bits()), in_table);
-        });
+    fn insert(&mut self, key: Key, hash: u64) -> EntryId {
+        let now = self.newest;
+        let id = self.evicting(|table, evicted| table.insert(key, hash, now, evicted));
         self.distinct.inserted(hash);
         id
+    }
+
+    /// Lets the table do what may evict keys, which still count as seen.
+    fn evicting<R>(&mut self, change: impl FnOnce(&mut KeyTable<KeyState>, &mut dyn FnMut(Key)) -> R) -> R {
+        let (distinct, hasher) = (&mut self.distinct, self.table.hasher());
+        let mut in_table = self.table.len();
+        change(&mut self.table, &mut |gone| {
+            in_table -= 1;
+            distinct.evicted(hasher.hash_one(gone.bits()), in_table);
+        })
     }
 }
 
@@ -76,6 +83,10 @@ impl Bolt for Analysis {
                 let id = found.unwrap_or_else(|| self.insert(hit.key, hash));
                 self.table
                     .update(id, |state| state.observe(*hit, held.version(), &mut findings));
+                if self.table.is_over() {
+                    let now = self.newest;
+                    self.evicting(|table, evicted| table.trim(id, now, evicted));
+                }
             }
         }
         if findings != FindingBatch::default() {

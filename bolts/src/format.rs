@@ -10,7 +10,7 @@ use model::settings::Settings;
 use model::text::shown;
 
 use crate::ports::SettingsPort;
-use crate::tuples::{Formatted, LineBatch, LineCounts, Request, RequestBatch, SAMPLE_LEN};
+use crate::tuples::{Formatted, LineBatch, LineCounts, MAX_LINE, Request, RequestBatch, SAMPLE_LEN};
 
 /// The bolt.
 #[derive(Debug)]
@@ -35,6 +35,9 @@ impl Format {
     /// `line` is a part of the batch's bytes.
     fn line(&mut self, line: &[u8], settings: &Settings, batch: &mut RequestBatch, counts: &mut LineCounts) {
         counts.lines += 1;
+        if line.len() > MAX_LINE {
+            return unparsed(line, Unparsed::TooLong, counts);
+        }
         let parsed = match self.parser.parse(line) {
             Ok(parsed) => parsed,
             Err(reason) => return unparsed(line, reason, counts),
@@ -61,11 +64,7 @@ impl Format {
 
 #[cold]
 fn unparsed(line: &[u8], reason: Unparsed, counts: &mut LineCounts) {
-    let at = Unparsed::ALL
-        .iter()
-        .position(|&known| known == reason)
-        .expect("ALL has every reason");
-    counts.unparsed[at] += 1;
+    counts.count_unparsed(reason, 1);
     if counts.samples.len() < SAMPLES {
         counts.samples.push((reason, shown(line, SAMPLE_LEN)));
     }
@@ -81,7 +80,7 @@ impl Bolt for Format {
         let mut counts = LineCounts::default();
         if lines.too_long > 0 {
             counts.lines += lines.too_long;
-            counts.unparsed[1] += lines.too_long;
+            counts.count_unparsed(Unparsed::TooLong, lines.too_long);
         }
         // Access lines are rarely shorter than this.
         let requests = Vec::with_capacity(bytes.len() / 96 + 1);

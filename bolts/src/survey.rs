@@ -65,6 +65,8 @@ impl Bolt for Survey {
                 text.clear();
                 text.extend_from_slice(url.host.as_deref().unwrap_or_default());
                 text.extend_from_slice(url.path);
+                // Clients choose how long URLs are, and many are held.
+                text.truncate(URL_LEN);
                 self.urls.add(&text);
             }
         }

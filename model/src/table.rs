@@ -139,7 +139,7 @@ impl<E: TableEntry> KeyTable<E> {
     /// Adds a key that isn't in the table. Where memory is full `evicted` is told each key that had to go.
     pub fn insert(&mut self, key: Key, hash: u64, now: Second, evicted: impl FnMut(Key)) -> EntryId {
         if self.free.is_empty() && self.is_full() {
-            self.sweep(now, evicted);
+            self.sweep(now, |_, _| true, evicted);
         }
         let id = match self.free.pop() {
             Some(id) => id,
@@ -174,6 +174,30 @@ impl<E: TableEntry> KeyTable<E> {
         let after = entry.heap_bytes();
         self.heap_bytes = self.heap_bytes + after - before;
         result
+    }
+
+    /// Whether what entries hold on the heap has grown past the cap since they came; then [`trim`](Self::trim).
+    #[inline]
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.heap_bytes > 0 && self.bytes() > self.max_bytes
+    }
+
+    /// Evicts entries that hold bytes on the heap, all but `spared`, until the cap holds again. `evicted` is told
+    /// each key that had to go.
+    pub fn trim(&mut self, spared: EntryId, now: Second, mut evicted: impl FnMut(Key)) {
+        let sweeps = self.chunks.len() * CHUNK / SWEEP + 1;
+        // Each sweep takes an eighth of what it finds: after so many little is left of it.
+        for _ in 0..sweeps * 32 {
+            if !self.is_over() {
+                return;
+            }
+            self.sweep(
+                now,
+                |id, entry| id != spared.0 && entry.heap_bytes() > 0,
+                &mut evicted,
+            );
+        }
     }
 
     /// Bytes in use, its growth included.
@@ -221,12 +245,12 @@ impl<E: TableEntry> KeyTable<E> {
             .as_ref()
     }
 
-    fn sweep(&mut self, now: Second, mut evicted: impl FnMut(Key)) {
+    fn sweep(&mut self, now: Second, may_go: impl Fn(u32, &E) -> bool, mut evicted: impl FnMut(Key)) {
         let slots = self.chunks.iter().map(Vec::len).sum::<usize>();
         let mut found: Vec<(u64, u32)> = Vec::with_capacity(SWEEP.min(slots));
         for step in 0..slots.min(SWEEP) {
             let id = ((self.hand + step) % slots) as u32;
-            if let Some(entry) = self.entry(id) {
+            if let Some(entry) = self.entry(id).filter(|entry| may_go(id, entry)) {
                 found.push((entry.worth(now), id));
             }
         }

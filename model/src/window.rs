@@ -71,14 +71,13 @@ impl Window {
     /// is full at the next request.
     pub fn add(&mut self, second: Second, requests: u32, full: u32, within: Seconds) -> Added {
         if second > self.newest {
-            if self.newest.behind(second) > i64::from(within.0) {
-                self.clear();
-            }
+            let step = self.newest.behind(second) as u64;
+            self.expire(step, within);
             self.newest = second;
         } else if second.behind(self.newest) > i64::from(within.0) {
             return Added::Open;
         }
-        self.expire(within);
+        self.expire(0, within);
         let missing = full.saturating_sub(self.total).max(1);
         if requests < missing {
             self.total += requests;
@@ -130,10 +129,13 @@ impl Window {
         }
     }
 
-    /// Lets go of what lies further than `within` behind the newest.
-    fn expire(&mut self, within: Seconds) {
+    /// Lets go of what will lie further than `within` behind the newest once that moves on by `step`.
+    ///
+    /// What is held lies less than 2³² seconds behind the newest, so cut seconds tell its age; with the step added
+    /// they wouldn't any more.
+    fn expire(&mut self, step: u64, within: Seconds) {
         while let Some(oldest) = self.slots.first()
-            && (self.newest.0 as u32).wrapping_sub(oldest.second) > within.0
+            && u64::from((self.newest.0 as u32).wrapping_sub(oldest.second)) + step > u64::from(within.0)
         {
             self.total -= oldest.requests;
             self.slots.pop_first();
@@ -298,6 +300,15 @@ mod tests {
         assert_eq!(window.add(Second(253_402_300_799), 1, 2, all), Added::Open);
         let last = Second(253_402_300_799 - i64::from(u32::MAX));
         assert!(matches!(window.add(last, 1, 2, all), Added::Full { during, .. } if during == all));
+    }
+
+    #[test]
+    fn two_steps_may_go_further_than_seconds_are_held() {
+        let mut window = Window::default();
+        let all = Seconds(u32::MAX);
+        for second in [0, 4_294_967_295, 4_294_967_395] {
+            assert_eq!(window.add(Second(second), 1, 3, all), Added::Open);
+        }
     }
 
     #[test]

@@ -50,6 +50,9 @@ impl Tuple for LineBatch {
     }
 }
 
+/// A line with more bytes is cut out and counted, so that memory stays bounded whatever comes.
+pub const MAX_LINE: usize = 16 * 1024 * 1024;
+
 /// A part of a batch's bytes; see [`RequestBatch::text`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -158,6 +161,14 @@ pub struct LineCounts {
 
 /// At most so many bytes of an unparsed line are shown.
 pub const SAMPLE_LEN: usize = 80;
+
+impl LineCounts {
+    /// Counts lines that couldn't be read.
+    pub fn count_unparsed(&mut self, reason: Unparsed, lines: u64) {
+        let at = Unparsed::ALL.iter().position(|&known| known == reason);
+        self.unparsed[at.expect("ALL has every reason")] += lines;
+    }
+}
 
 impl Tuple for LineCounts {
     fn records(&self) -> u64 {

@@ -5,5 +5,7 @@ mod lines;
 mod summary;
 
 pub use findings::{FindingBatch, HitBatch, TableTotals};
-pub use lines::{Formatted, LineBatch, LineCounts, Request, RequestBatch, Requests, SAMPLE_LEN, Span};
+pub use lines::{
+    Formatted, LineBatch, LineCounts, MAX_LINE, Request, RequestBatch, Requests, SAMPLE_LEN, Span,
+};
 pub use summary::{Reported, Summary, Surveyed};

@@ -39,7 +39,7 @@ impl Rules {
 
     pub(super) fn log_format(&self) -> anyhow::Result<LogFormat> {
         let path = Path::new(&self.log_format);
-        let text = if path.is_file() {
+        let text = if !matches!(self.log_format.as_str(), "combined" | "json") && path.is_file() {
             std::fs::read_to_string(path).map_err(|error| {
                 Failure::usage(format!(
                     "can't read the log format in {}: {error}",

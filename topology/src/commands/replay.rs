@@ -45,8 +45,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "BYTES", default_value = "1G", value_parser = parse_size)]
     window_memory: usize,
     /// About how many bytes are read at a time
-    #[arg(long, value_name = "BYTES", default_value_t = BATCH_BYTES, hide = true)]
-    batch_bytes: usize,
+    #[arg(long, value_name = "BYTES", default_value_t = BATCH_BYTES as u32, hide = true, value_parser = clap::value_parser!(u32).range(1..=1 << 30))]
+    batch_bytes: u32,
     /// The logs; - is standard input
     #[arg(required = true, value_name = "LOG")]
     logs: Vec<PathBuf>,
@@ -115,7 +115,7 @@ impl Args {
             Replay {
                 lines: Lines {
                     inputs: self.logs,
-                    batch_bytes: self.batch_bytes.max(1),
+                    batch_bytes: self.batch_bytes as usize,
                     progress: Arc::new(move |bytes| read.inc(bytes)),
                     failures: failures.clone(),
                 },

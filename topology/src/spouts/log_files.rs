@@ -7,7 +7,7 @@ use std::io::{self, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bolts::tuples::LineBatch;
+use bolts::tuples::{LineBatch, MAX_LINE};
 use engine::{BatchId, Next, Spout, Timestamp};
 use flate2::read::MultiGzDecoder;
 
@@ -36,8 +36,6 @@ pub struct InputFailure {
 
 /// What a batch has where nobody says otherwise: from 64 to 512 KiB made no difference where it was measured.
 pub const BATCH_BYTES: usize = 256 * 1024;
-/// A line that is longer is cut out and counted, so that memory stays bounded whatever comes.
-pub const MAX_LINE: usize = 16 * 1024 * 1024;
 
 /// The spout.
 pub struct LogFiles {
@@ -97,14 +95,15 @@ impl LogFiles {
         bytes.resize(bytes.len().max(filled), 0);
         bytes[..filled].copy_from_slice(&self.carry);
         self.carry.clear();
+        // What was carried over has whole lines only behind a line that was too long.
+        let mut searched = 0;
         loop {
-            let searched = filled;
             let wanted = self
                 .lines
                 .batch_bytes
-                .saturating_sub(searched)
+                .saturating_sub(filled)
                 .max(self.lines.batch_bytes.min(64 * 1024));
-            bytes.resize(searched + wanted, 0);
+            bytes.resize(filled + wanted, 0);
             let ended = match fill(reader.as_mut(), &mut bytes, &mut filled) {
                 Ok(()) => filled < bytes.len(),
                 Err(error) => {
@@ -120,12 +119,13 @@ impl LogFiles {
                     Chunk::Lines(bytes)
                 };
             }
-            if let Some(at) = memchr::memrchr(b'\n', &bytes[searched..]) {
+            if let Some(at) = memchr::memrchr(b'\n', &bytes[searched..filled]) {
                 self.carry.extend_from_slice(&bytes[searched + at + 1..]);
                 bytes.truncate(searched + at + 1);
                 self.open = Some((path, reader));
                 return Chunk::Lines(bytes);
             }
+            searched = filled;
             if filled > MAX_LINE {
                 match self.skip_line(reader.as_mut()) {
                     Ok(true) => self.open = Some((path, reader)),
@@ -328,6 +328,14 @@ mod tests {
         let (batches, failures) = read_all(vec![file(&folder, "log", &text)], BATCH_BYTES);
         assert_eq!(joined(&batches), b"first\nlast");
         assert_eq!(batches.iter().map(|batch| batch.too_long).sum::<u64>(), 1);
+        let long = vec![b'x'; MAX_LINE + 300_000];
+        let text = [b"1\n", &long[..], b"\n2\n3\n4\n", &long, b"\n5\n"].concat();
+        let (batches, _) = read_all(vec![file(&folder, "two", &text)], BATCH_BYTES);
+        assert_eq!(
+            joined(&batches),
+            b"1\n2\n3\n4\n5\n",
+            "what stands between two of them counts"
+        );
         assert_eq!(failures, Vec::<String>::new());
     }
 }
