@@ -156,12 +156,12 @@ fn adjacent_variables() {
     check(
         "$remote_addr $msec $host$uri$is_args$args",
         format!("{head}h/a?b=c"),
-        "10.0.0.1 /a host=h",
+        "10.0.0.1 /a host=h uri=/a",
     );
     check(
         "$remote_addr $msec $host$uri$is_args$args",
         format!("{head}h/a"),
-        "10.0.0.1 /a host=h",
+        "10.0.0.1 /a host=h uri=/a",
     );
     check(
         "$remote_addr $msec \"$host$request_uri\" x",
@@ -196,7 +196,11 @@ fn host_and_uri() {
         format!("{head} G:80"),
         "10.0.0.1 none host=G:80",
     );
-    check("$remote_addr $msec $uri x", format!("{head} /b x"), "10.0.0.1 /b");
+    check(
+        "$remote_addr $msec $uri x",
+        format!("{head} /b?x y x"),
+        "10.0.0.1 /b?x y uri=/b?x y",
+    );
 }
 
 #[test]
@@ -306,4 +310,57 @@ fn syslog_headers_are_stripped() {
         format!("9.9.9.9 - Nov 22 10:09:00 web1 nginx: {CORE}"),
         "9.9.9.9 /a",
     );
+}
+
+#[test]
+fn hops_that_can_be_read_in_two_ways_are_no_hops() {
+    let format = r#"$remote_addr - $http_x_forwarded_for - $remote_user [$time_local] "$request" $status"#;
+    let rest = "[22/Nov/2026:10:09:00 +0000] \"GET /a HTTP/1.1\" 200";
+    check(
+        format,
+        format!("10.0.0.1 - 1.1.1.1, 2.2.2.2 - - {rest}"),
+        "10.0.0.1 /a xff=1.1.1.1, 2.2.2.2",
+    );
+    check(
+        format,
+        format!("10.0.0.1 - 9.9.9.9 - b - - {rest}"),
+        "10.0.0.1 /a",
+    );
+    check(format, format!("10.0.0.1 - - - - {rest}"), "10.0.0.1 /a");
+    // What nginx makes behind them has no spaces, so there the hops can be told from the right.
+    let format = r#"$remote_addr $msec "$request" $http_x_forwarded_for $host $request_time"#;
+    let head = "10.0.0.1 1795342140.000 \"GET /a\"";
+    check(
+        format,
+        format!("{head} 9.9.9.9 x, 2.2.2.2 h 0.1"),
+        "10.0.0.1 /a host=h xff=9.9.9.9 x, 2.2.2.2",
+    );
+    let format = r#"$remote_addr $msec "$request" $http_x_forwarded_for $http_user_agent"#;
+    check(format, format!("{head} 9.9.9.9 x, 2.2.2.2 agent"), "10.0.0.1 /a");
+}
+
+#[test]
+fn what_clients_write_shifts_no_field() {
+    let format = "$remote_addr|$time_iso8601|$request|$status|$body_bytes_sent|$http_user_agent";
+    let head = "10.0.0.1|2026-11-22T10:09:00+00:00";
+    check(
+        format,
+        format!("{head}|GET /a|200|zz HTTP/1.1|200|5|x"),
+        "10.0.0.1 /a|200|zz",
+    );
+    let format = "$remote_addr|$http_user_agent|$time_iso8601|$status";
+    check(
+        format,
+        "10.0.0.1|a|2099-01-01T00:00:00Z|200|2026-11-22T10:09:00Z|200",
+        "10.0.0.1 none",
+    );
+    check(format, "10.0.0.1|a|b|2026-11-22T10:09:00Z|200", "10.0.0.1 none");
+}
+
+#[test]
+fn a_port_behind_the_address() {
+    let format = "$remote_addr:$remote_port $msec $status";
+    check(format, "10.0.0.1:1234 1795342140.000 200", "10.0.0.1 none");
+    check(format, "2001:db8::7:1234 1795342140.000 200", "2001:db8::7 none");
+    check(format, "10.0.0.1 1795342140.000 200", "address");
 }

@@ -188,8 +188,8 @@ fn explain_says_what_each_stage_makes_of_a_line() {
         &proxied("forged, 2001:db8::7, 10.0.0.2"),
         &[
             "line      10.0.0.1",
-            "field     $remote_addr = 10.0.0.1",
-            "field     $http_x_forwarded_for = forged, 2001:db8::7, 10.0.0.2",
+            "field     remote_addr = 10.0.0.1",
+            "field     http_x_forwarded_for = forged, 2001:db8::7, 10.0.0.2",
             "time      2026-11-22T09:09:00Z",
             "client    2001:db8::7: hop 2 from the right",
             "counted   as 2001:db8::/64",

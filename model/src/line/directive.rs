@@ -23,7 +23,10 @@ pub(super) enum Part {
 
 /// Reads `log_format name escape=… '…' '…';`, or its quoted strings alone, or the bare template.
 pub(super) fn read(text: &str) -> Result<(Escape, String), LogFormatError> {
-    let text = text.trim();
+    let mut text = text.trim();
+    while let Some(comment) = text.strip_prefix('#') {
+        text = comment.split_once('\n').map_or("", |(_, rest)| rest.trim_start());
+    }
     if text.is_empty() {
         return Err(LogFormatError::Empty);
     }
@@ -33,7 +36,10 @@ pub(super) fn read(text: &str) -> Result<(Escape, String), LogFormatError> {
             let name_end = rest.find(char::is_whitespace).ok_or(LogFormatError::Empty)?;
             rest[name_end..].trim_start()
         }
+        // Only nginx escapes quotes with backslashes, and only in a quoted string.
         _ if text.starts_with('\'') || text.starts_with("escape=") => text,
+        _ if text.starts_with('"') && text.contains("\\\"") => text,
+        _ if text.contains('\n') => return Err(LogFormatError::Lines),
         _ => return Ok((Escape::Default, text.to_owned())),
     };
     let (escape, strings) = match rest.strip_prefix("escape=") {
@@ -52,7 +58,7 @@ pub(super) fn read(text: &str) -> Result<(Escape, String), LogFormatError> {
     let template = if strings.starts_with(['\'', '"']) {
         quoted_strings(strings)?
     } else {
-        strings.to_owned()
+        strings.trim_end_matches(';').to_owned()
     };
     if template.is_empty() {
         Err(LogFormatError::Empty)
@@ -73,6 +79,10 @@ fn quoted_strings(text: &str) -> Result<String, LogFormatError> {
                     None => Ok(joined),
                     Some(_) => Err(LogFormatError::Behind),
                 };
+            }
+            Some('#') => {
+                chars.by_ref().find(|&c| c == '\n');
+                continue;
             }
             Some(quote @ ('\'' | '"')) => quote,
             Some(_) => return Err(LogFormatError::Behind),
@@ -141,9 +151,15 @@ mod tests {
         );
         check(r#"log_format d "$a \"$b\"";"#, (Escape::Default, r#"$a "$b""#));
         check(r"'\t\'\\\d'", (Escape::Default, "\t'\\\\d"));
-        check("log_format x escape=none $a;", (Escape::None, "$a;"));
+        check("log_format x escape=none $a;", (Escape::None, "$a"));
+        check(
+            "# main\nlog_format m '$a ' # first\n '$b';",
+            (Escape::Default, "$a $b"),
+        );
+        check(r#""$a \"$b\"""#, (Escape::Default, r#"$a "$b""#));
         for bad in [
             "",
+            "$a\n$b",
             "  ",
             "log_format main",
             "log_format m 'a",

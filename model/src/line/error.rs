@@ -22,6 +22,9 @@ pub enum LogFormatError {
         "something stands behind the log format's strings that doesn't belong there (paste one directive)"
     )]
     Behind,
+    /// Several lines without quotes.
+    #[error("a log format is one line; write it as in nginx.conf: log_format name '…' '…';")]
+    Lines,
     /// A `$` without a name.
     #[error("`{0}` isn't a variable ($name or ${{name}})")]
     Variable(String),

@@ -41,9 +41,13 @@ impl<'a> Fields<'a> {
                 }
             }
             Role::Target => self.target = Some(value),
-            Role::Uri => self.uri = present(value),
-            Role::Host => self.host = present(value),
-            Role::ForwardedFor => self.forwarded_for = present(value),
+            Role::OnlyUri => {
+                self.target = Some(value.clone());
+                self.uri = present(value);
+            }
+            Role::Uri => self.uri = self.uri.take().or_else(|| present(value)),
+            Role::Host => self.host = self.host.take().or_else(|| present(value)),
+            Role::ForwardedFor => self.forwarded_for = self.forwarded_for.take().or_else(|| present(value)),
             Role::Status => {
                 let digits = std::str::from_utf8(&value)
                     .ok()

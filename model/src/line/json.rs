@@ -16,6 +16,8 @@ use crate::time::TimeCache;
 /// Which key holds what.
 #[derive(Debug)]
 pub(super) struct JsonFormat {
+    /// Whether a variable stands outside quotes: nginx then writes `-`, nothing, or a list there.
+    bare: bool,
     /// Keys (`a.b` where objects nest), each with the template of its value and whether lines need it.
     keys: Vec<(String, Template, bool)>,
 }
@@ -27,7 +29,7 @@ impl JsonFormat {
             return Ok(None);
         }
         // Bare variables (`"status":$status`) become strings, so that the shape alone is JSON.
-        let (mut shape, mut quoted, mut escaped) = (String::new(), false, false);
+        let (mut shape, mut quoted, mut escaped, mut bare) = (String::new(), false, false, false);
         for part in directive::parts(template)? {
             match part {
                 Part::Literal(text) => {
@@ -42,7 +44,10 @@ impl JsonFormat {
                     shape.push_str(&text);
                 }
                 Part::Variable(name) if quoted => shape.push_str(&format!("${{{name}}}")),
-                Part::Variable(name) => shape.push_str(&format!("\"${{{name}}}\"")),
+                Part::Variable(name) => {
+                    bare = true;
+                    shape.push_str(&format!("\"${{{name}}}\""));
+                }
             }
         }
         let Ok(Object(entries)) = serde_json::from_str(&shape) else {
@@ -64,6 +69,9 @@ impl JsonFormat {
                 .iter_mut()
                 .for_each(|(_, template)| template.uri_as_target());
         }
+        // `$host` comes before `$http_host`, whatever the order of the keys.
+        templates
+            .sort_by_key(|(_, template)| template.pieces().iter().any(|piece| piece.name == "http_host"));
         let mut keys = Vec::new();
         for (key, template) in templates {
             let needed = template.pieces().iter().any(|piece| {
@@ -78,7 +86,7 @@ impl JsonFormat {
             keys.iter()
                 .flat_map(|(_, template, _)| template.pieces().iter().map(|piece| piece.role)),
         )?;
-        Ok(Some(Self { keys }))
+        Ok(Some(Self { bare, keys }))
     }
 
     /// Lines whose keys are named like nginx's variables, or as shippers commonly name them.
@@ -106,14 +114,17 @@ impl JsonFormat {
             let template = Template::compile(vec![Part::Variable(variable.to_owned())], Escape::None);
             (key.to_owned(), template.expect("one variable compiles"), needed)
         });
-        Self { keys: keys.into() }
+        Self {
+            bare: false,
+            keys: keys.into(),
+        }
     }
 
     pub(super) fn parse<'a>(&self, line: &'a [u8], times: &mut TimeCache) -> Result<Line<'a>, Unparsed> {
         if line.is_empty() {
             return Err(Unparsed::Empty);
         }
-        let object = read(line)?;
+        let object = self.read(line)?;
         let mut fields = Fields::default();
         let (mut time, mut target) = (false, false);
         for (key, template, needed) in &self.keys {
@@ -150,12 +161,30 @@ impl JsonFormat {
         fields.line()
     }
 
+    /// Reads a line as an object of texts. Bytes that aren't UTF-8, nginx's `\xHH` (which JSON doesn't have) and
+    /// bare values that aren't JSON are what clients and nginx put into lines; they must not make one unreadable.
+    fn read<'a>(&self, line: &'a [u8]) -> Result<Entries<'a>, Unparsed> {
+        if let Ok(Object(entries)) = serde_json::from_slice(line) {
+            return Ok(entries);
+        }
+        let mut mended = mend_escapes(&String::from_utf8_lossy(line));
+        if self.bare {
+            mended = quote_bare_values(&mended);
+        }
+        let Object(entries) = serde_json::from_str(&mended).map_err(|_| Unparsed::Json)?;
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        Ok(entries
+            .into_iter()
+            .map(|(key, value)| (owned(key), owned(value)))
+            .collect())
+    }
+
     pub(super) fn fields<'a>(&self, line: &'a [u8]) -> Vec<(String, Cow<'a, [u8]>)> {
         let into_bytes = |text| match text {
             Cow::Borrowed(text) => Cow::Borrowed(str::as_bytes(text)),
             Cow::Owned(text) => Cow::Owned(String::into_bytes(text)),
         };
-        let object = read(line).unwrap_or_default();
+        let object = self.read(line).unwrap_or_default();
         object
             .into_iter()
             .map(|(key, value)| (key.into_owned(), into_bytes(value)))
@@ -163,25 +192,10 @@ impl JsonFormat {
     }
 }
 
-type Entries<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+/// Names of nested values that are longer are left out.
+const MAX_KEY: usize = 256;
 
-/// Reads a line as an object of texts. Bytes that aren't UTF-8, and nginx's `\xHH` (which JSON doesn't have), are
-/// what clients can put into a line; they must not make it unreadable.
-fn read(line: &[u8]) -> Result<Entries<'_>, Unparsed> {
-    let needs_mending = std::str::from_utf8(line).is_err() || memchr::memmem::find(line, br"\x").is_some();
-    if !needs_mending {
-        return serde_json::from_slice(line)
-            .map(|Object(entries)| entries)
-            .map_err(|_| Unparsed::Json);
-    }
-    let mended = String::from_utf8_lossy(line);
-    let mended = mend_escapes(&mended);
-    let Object(entries) = serde_json::from_str(&mended).map_err(|_| Unparsed::Json)?;
-    Ok(entries
-        .into_iter()
-        .map(|(key, value)| (Cow::Owned(key.into_owned()), Cow::Owned(value.into_owned())))
-        .collect())
-}
+type Entries<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 
 /// `\xHH` to `\\xHH`, other escapes as they are.
 fn mend_escapes(text: &str) -> String {
@@ -198,6 +212,47 @@ fn mend_escapes(text: &str) -> String {
         }
     }
     mended
+}
+
+/// Puts quotes around values that are neither JSON nor quoted: `"t":-,"u":0.1, 0.2,"v":}`.
+fn quote_bare_values(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 32);
+    let mut rest = text;
+    while let Some(stop) = rest.find(['"', ':']) {
+        quoted.push_str(&rest[..stop]);
+        rest = &rest[stop..];
+        if rest.starts_with('"') {
+            let end = super::closing_quote(rest.as_bytes(), 1).map_or(rest.len(), |close| close + 1);
+            quoted.push_str(&rest[..end]);
+            rest = &rest[end..];
+            continue;
+        }
+        quoted.push(':');
+        rest = &rest[1..];
+        if rest.trim_start().starts_with(['"', '{', '[']) {
+            continue;
+        }
+        let end = bare_end(rest);
+        let value = rest[..end].trim();
+        if serde_json::from_str::<de::IgnoredAny>(value).is_ok() {
+            quoted.push_str(value);
+        } else {
+            quoted.push_str(&serde_json::Value::from(value).to_string());
+        }
+        rest = &rest[end..];
+    }
+    quoted.push_str(rest);
+    quoted
+}
+
+/// Where a bare value ends: at a brace, or at a comma behind which a key begins.
+fn bare_end(text: &str) -> usize {
+    let is_end = |(at, c): &(usize, char)| match c {
+        '}' => true,
+        ',' => text[at + 1..].trim_start().starts_with('"'),
+        _ => false,
+    };
+    text.char_indices().find(is_end).map_or(text.len(), |(at, _)| at)
 }
 
 /// The entries of an object, duplicates kept, nested objects by `outer.inner`, lists and nulls left out.
@@ -272,10 +327,12 @@ impl<'de> Visitor<'de> for ValueVisitor {
             match map.next_value()? {
                 Value::Text(text) => entries.push((key.0, text)),
                 Value::Object(inner) => {
-                    let nested = inner
+                    // No format asks for longer names; to join them all would take memory that clients choose.
+                    let short = inner
                         .into_iter()
-                        .map(|(name, value)| (Cow::Owned(format!("{}.{name}", key.0)), value));
-                    entries.extend(nested);
+                        .filter(|(name, _)| key.0.len() + name.len() < MAX_KEY);
+                    entries
+                        .extend(short.map(|(name, value)| (Cow::Owned(format!("{}.{name}", key.0)), value)));
                 }
                 Value::Nothing => {}
             }

@@ -2,13 +2,14 @@
 //!
 //! A [`LogFormat`] is compiled once from what stands in `nginx.conf`; a [`LineParser`] applies it line by line.
 //! `combined` and everything that begins like it takes a hand-written path (`combined.rs`), other text formats a
-//! list of pieces (`template.rs`), JSON lines a look-up by key (`json.rs`).
+//! list of pieces (`template.rs`, `ends.rs`), JSON lines a look-up by key (`json.rs`).
 //!
 //! Invariant: a line is never attributed to an address that it doesn't prove. What can be read in two ways with
 //! different clients is unparsed.
 
 mod combined;
 mod directive;
+mod ends;
 mod error;
 mod fields;
 mod format;

@@ -14,6 +14,8 @@ pub(super) enum Role {
     Msec,
     Request,
     Target,
+    /// `$uri` where the format has no request.
+    OnlyUri,
     Uri,
     Host,
     ForwardedFor,
@@ -45,7 +47,7 @@ impl Role {
     }
 
     pub(super) fn is_target(self) -> bool {
-        matches!(self, Self::Request | Self::Target)
+        matches!(self, Self::Request | Self::Target | Self::OnlyUri)
     }
 
     /// A line can't do without these, where its format has them.
@@ -89,7 +91,7 @@ impl Role {
         match self {
             Self::Address => Unparsed::Address,
             Self::TimeLocal | Self::TimeIso8601 | Self::Msec => Unparsed::Time,
-            Self::Request | Self::Target => Unparsed::Request,
+            Self::Request | Self::Target | Self::OnlyUri => Unparsed::Request,
             Self::Status => Unparsed::Status,
             Self::Bytes => Unparsed::Bytes,
             _ => Unparsed::Layout,

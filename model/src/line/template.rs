@@ -1,31 +1,24 @@
-//! Any text format: literals with variables between them, matched from left to right.
-//!
-//! A value ends where its type ends (an address, a time, a status), at its closing quote, or at the literal that
-//! follows. Everything up to the last field that a line can't do without must match; what follows is optional,
-//! for logs get cut and clients choose what stands there.
-
-use std::ops::Range;
+//! Any text format, compiled to pieces: literals, the variables behind them, and how each value ends. `ends.rs`
+//! applies it to lines.
 
 use super::directive::{Escape, Part};
 use super::error::LogFormatError;
 use super::role::Role;
-use super::{Unparsed, closing_quote};
-
-/// So many places at which a value may end are looked at where there may be just one.
-const MAX_CANDIDATES: usize = 64;
 
 /// How the end of a value is found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum End {
+pub(super) enum End {
     /// By its type.
     Type,
     /// At the closing quote, which no value can hold unescaped.
     Quote,
     /// At the literal that follows, where what comes then can be read.
     Literal,
-    /// At the literal that follows, if that stands just once in the rest: clients choose the value, and it must
-    /// not be read in two ways.
+    /// At the literal that follows, if the rest can be read from just one place on: clients choose the value, and
+    /// a line whose client or time it could shift is unparsed.
     OnlyLiteral,
+    /// The same for `X-Forwarded-For` behind the address. Where there are two readings the hops alone are lost.
+    Hops,
     /// Before the first of this byte, or at `stop` (the byte that ends the whole run of adjacent variables).
     Byte(u8),
     /// At the end of the line.
@@ -38,18 +31,18 @@ pub(super) struct Piece {
     pub(super) literal: Vec<u8>,
     pub(super) name: String,
     pub(super) role: Role,
-    end: End,
+    pub(super) end: End,
 }
 
 /// A compiled text format.
 #[derive(Clone, Debug)]
 pub(super) struct Template {
-    pieces: Vec<Piece>,
+    pub(super) pieces: Vec<Piece>,
     /// The literal behind the last variable.
-    last: Vec<u8>,
+    pub(super) last: Vec<u8>,
     /// How many pieces must match.
-    required: usize,
-    escape: Escape,
+    pub(super) required: usize,
+    pub(super) escape: Escape,
 }
 
 impl Template {
@@ -105,11 +98,9 @@ impl Template {
     }
 
     fn find_ends(&mut self) -> Result<(), LogFormatError> {
-        let address_at = self
-            .pieces
-            .iter()
-            .position(|piece| piece.role == Role::Address)
-            .unwrap_or(0);
+        let first = |means: fn(&Piece) -> bool| self.pieces.iter().position(means).unwrap_or(0);
+        let address_at = first(|piece| piece.role == Role::Address);
+        let time_at = first(|piece| piece.role.is_time());
         for at in 0..self.pieces.len() {
             let piece = &self.pieces[at];
             let next = self.pieces.get(at + 1);
@@ -126,7 +117,9 @@ impl Template {
                 }
             } else if follows[0] == b'"' && piece.literal.ends_with(b"\"") && self.escape != Escape::None {
                 End::Quote
-            } else if piece.role == Role::ForwardedFor || (at < address_at && is_client_chosen(&piece.name)) {
+            } else if piece.role == Role::ForwardedFor && at > address_at {
+                End::Hops
+            } else if at < address_at.max(time_at) && is_client_chosen(&piece.name) {
                 End::OnlyLiteral
             } else {
                 End::Literal
@@ -139,7 +132,7 @@ impl Template {
     /// For formats without a request: `$uri` stands for it.
     pub(super) fn uri_as_target(&mut self) {
         if let Some(uri) = self.pieces.iter_mut().find(|piece| piece.role == Role::Uri) {
-            uri.role = Role::Target;
+            uri.role = Role::OnlyUri;
             self.find_required();
         }
     }
@@ -179,184 +172,11 @@ impl Template {
         }
         self
     }
-
-    /// Gives each value's place in `line` to `found`, from left to right, until the optional part stops
-    /// matching.
-    ///
-    /// # Errors
-    /// Where the required part doesn't match, and what `found` returns.
-    pub(super) fn run(
-        &self,
-        line: &[u8],
-        start: usize,
-        mut found: impl FnMut(&Piece, Range<usize>) -> Result<(), Unparsed>,
-    ) -> Result<(), Unparsed> {
-        let mut at = start;
-        for (index, piece) in self.pieces.iter().enumerate() {
-            let required = index < self.required;
-            if !line[at..].starts_with(&piece.literal) {
-                return if required { Err(Unparsed::Layout) } else { Ok(()) };
-            }
-            at += piece.literal.len();
-            let end = match self.end_of(line, at, index) {
-                Ok(end) => end,
-                Err(reason) if required => return Err(reason),
-                Err(_) => return Ok(()),
-            };
-            match found(piece, at..end) {
-                Err(reason) if required => return Err(reason),
-                _ => at = end,
-            }
-        }
-        Ok(())
-    }
-
-    /// Where the value at `at` ends. But for its quotes no value has a quote that nothing escapes, for nginx
-    /// escapes them (unless it was told not to).
-    fn end_of(&self, line: &[u8], at: usize, index: usize) -> Result<usize, Unparsed> {
-        let end = self.unchecked_end_of(line, at, index)?;
-        let piece = &self.pieces[index];
-        if self.escape == Escape::None || matches!(piece.end, End::Type | End::Quote) {
-            return Ok(end);
-        }
-        if closing_quote(&line[at..end], 0).is_some() {
-            Err(piece.role.missing())
-        } else {
-            Ok(end)
-        }
-    }
-
-    fn unchecked_end_of(&self, line: &[u8], at: usize, index: usize) -> Result<usize, Unparsed> {
-        let piece = &self.pieces[index];
-        let rest = &line[at..];
-        let follows = self
-            .pieces
-            .get(index + 1)
-            .map_or(&self.last, |next| &next.literal);
-        let missing = piece.role.missing();
-        match piece.end {
-            End::Type => {
-                let length = piece.role.extent(rest).flatten().ok_or(missing)?;
-                // What comes next must not go on as if it belonged to the value.
-                let closed = match rest.get(length) {
-                    None | Some(b' ') => true,
-                    Some(byte) => follows.first() == Some(byte),
-                };
-                if closed { Ok(at + length) } else { Err(missing) }
-            }
-            End::Quote => {
-                let end = closing_quote(line, at).ok_or(missing)?;
-                let behind = line.get(end + 1);
-                // What is required must be closed for sure; what is optional may be followed by anything.
-                let closed = index + 1 != self.required
-                    || behind.is_none_or(|byte| follows.get(1).is_none_or(|next| next == byte));
-                if closed { Ok(end) } else { Err(missing) }
-            }
-            End::Byte(stop) => {
-                let whole = self.run_end(line, at, index);
-                Ok(at + memchr::memchr(stop, &line[at..whole]).unwrap_or(whole - at))
-            }
-            End::Line => Ok(line.len()),
-            // The last required value may end the line: what follows is optional.
-            End::Literal if index + 1 == self.required => {
-                Ok(self.first_end(line, at, index).unwrap_or(line.len()))
-            }
-            End::Literal => self.first_end(line, at, index).ok_or(missing),
-            End::OnlyLiteral => {
-                // No value goes on behind a quote that nothing escapes.
-                let reach = match self.escape {
-                    Escape::None => rest.len(),
-                    _ => closing_quote(rest, 0).unwrap_or(rest.len()),
-                };
-                let mut ends = memchr::memmem::find_iter(rest, follows)
-                    .take_while(|&length| length <= reach)
-                    .filter(|&length| piece.role != Role::ForwardedFor || !rest[..length].ends_with(b","))
-                    .map(|length| at + length);
-                // A line that makes us look further isn't worth it.
-                let mut fitting = ends
-                    .by_ref()
-                    .take(MAX_CANDIDATES)
-                    .filter(|&end| self.rest_fits(line, end + follows.len(), index + 1));
-                let end = fitting.next().ok_or(missing)?;
-                if fitting.next().is_some() || ends.next().is_some() {
-                    Err(Unparsed::Ambiguous)
-                } else {
-                    Ok(end)
-                }
-            }
-        }
-    }
-
-    /// Whether the piece at `index` can begin at `at` (behind its literal).
-    fn continues(&self, line: &[u8], at: usize, index: usize) -> bool {
-        let Some(piece) = self.pieces.get(index).filter(|piece| piece.end == End::Type) else {
-            return true;
-        };
-        let Ok(end) = self.end_of(line, at, index) else {
-            return false;
-        };
-        let behind = self
-            .pieces
-            .get(index + 1)
-            .map_or(&self.last, |next| &next.literal);
-        piece.role.is_valid(&line[at..end]) && (end == line.len() || line[end..].starts_with(behind))
-    }
-
-    /// Whether all required pieces from `index` on (behind its literal) match.
-    fn rest_fits(&self, line: &[u8], mut at: usize, index: usize) -> bool {
-        let rest = self
-            .pieces
-            .iter()
-            .enumerate()
-            .take(self.required.max(index + 1))
-            .skip(index);
-        for (next, piece) in rest {
-            if next > index {
-                if !line[at..].starts_with(&piece.literal) {
-                    return false;
-                }
-                at += piece.literal.len();
-            }
-            // Another one that would have to look at many places is taken at its first.
-            let end = match piece.end {
-                End::OnlyLiteral => self.first_end(line, at, next),
-                _ => self.end_of(line, at, next).ok(),
-            };
-            match end {
-                Some(end) if piece.role.is_valid(&line[at..end]) => at = end,
-                _ => return false,
-            }
-        }
-        true
-    }
-
-    fn first_end(&self, line: &[u8], at: usize, index: usize) -> Option<usize> {
-        let follows = self
-            .pieces
-            .get(index + 1)
-            .map_or(&self.last, |next| &next.literal);
-        memchr::memmem::find_iter(&line[at..], follows)
-            .map(|length| at + length)
-            .find(|&end| self.continues(line, end + follows.len(), index + 1))
-    }
-
-    /// Where a run of adjacent variables ends: at the quote, space or line end behind it.
-    fn run_end(&self, line: &[u8], at: usize, index: usize) -> usize {
-        let behind = (index + 1..=self.pieces.len())
-            .map(|next| self.pieces.get(next).map_or(&self.last, |piece| &piece.literal))
-            .find(|literal| !literal.is_empty());
-        let length = match behind.and_then(|literal| literal.first()) {
-            None => line.len() - at,
-            Some(b'"') => return closing_quote(line, at).unwrap_or(line.len()),
-            Some(&byte) => memchr::memchr(byte, &line[at..]).unwrap_or(line.len() - at),
-        };
-        at + length
-    }
 }
 
 /// Whether clients can put what they like into a variable. What nginx itself makes has no spaces, quotes or
 /// brackets.
-fn is_client_chosen(name: &str) -> bool {
+pub(super) fn is_client_chosen(name: &str) -> bool {
     const MADE_BY_NGINX: [&str; 24] = [
         "body_bytes_sent",
         "bytes_sent",

@@ -62,7 +62,7 @@ impl Explainer {
     fn explain(&self, out: &mut impl Write, line: &[u8]) -> io::Result<()> {
         writeln!(out, "line      {}", shown(line, LONGEST))?;
         for (name, value) in self.parser.fields(line) {
-            writeln!(out, "field     ${name} = {}", shown(&value, LONGEST))?;
+            writeln!(out, "field     {name} = {}", shown(&value, LONGEST))?;
         }
         match self.parser.clone().parse(line) {
             Err(reason) => {
