@@ -70,14 +70,12 @@ impl Window {
     /// `full` and `within` may differ from call to call (settings change); a window that holds more than `full`
     /// is full at the next request.
     pub fn add(&mut self, second: Second, requests: u32, full: u32, within: Seconds) -> Added {
-        if second > self.newest {
-            let step = self.newest.behind(second) as u64;
-            self.expire(step, within);
-            self.newest = second;
-        } else if second.behind(self.newest) > i64::from(within.0) {
+        let step = self.newest.behind(second);
+        if -step > i64::from(within.0) {
             return Added::Open;
         }
-        self.expire(0, within);
+        self.expire(step.max(0) as u64, within);
+        self.newest = self.newest.max(second);
         let missing = full.saturating_sub(self.total).max(1);
         if requests < missing {
             self.total += requests;
@@ -133,6 +131,7 @@ impl Window {
     ///
     /// What is held lies less than 2³² seconds behind the newest, so cut seconds tell its age; with the step added
     /// they wouldn't any more.
+    #[inline]
     fn expire(&mut self, step: u64, within: Seconds) {
         while let Some(oldest) = self.slots.first()
             && u64::from((self.newest.0 as u32).wrapping_sub(oldest.second)) + step > u64::from(within.0)
