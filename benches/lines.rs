@@ -33,9 +33,8 @@ fn plain_combined(line: &str) -> Option<Plain<'_>> {
 
 /// `22/Nov/2026:10:09:00 +0000`
 fn plain_time(text: &str) -> Option<i64> {
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let (moment, zone) = text.split_once(' ')?;
     let mut parts = moment.split(['/', ':']);
     let day: i64 = parts.next()?.parse().ok()?;
@@ -101,10 +100,7 @@ fn check(log: &[u8]) {
     let mut parser = LineParser::new(LogFormat::combined());
     for line in lines(log).take(100) {
         let parsed = parser.parse(line).expect("generated lines parse");
-        let plain = str::from_utf8(line)
-            .ok()
-            .and_then(plain_combined)
-            .expect("generated lines parse");
+        let plain = str::from_utf8(line).ok().and_then(plain_combined).expect("generated lines parse");
         assert_eq!((plain.remote, plain.second), (parsed.remote, parsed.second.0));
         assert_eq!(plain.target.map(str::as_bytes), parsed.target.as_deref());
         assert_eq!(plain.status, parsed.status);

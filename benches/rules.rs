@@ -21,9 +21,7 @@ fn rule(name: &str) -> Rule {
 }
 
 fn patterns(texts: impl Iterator<Item = String>) -> Vec<UrlPattern> {
-    texts
-        .map(|text| UrlPattern::parse(&text).expect("the patterns are fixed"))
-        .collect()
+    texts.map(|text| UrlPattern::parse(&text).expect("the patterns are fixed")).collect()
 }
 
 fn few() -> Vec<UrlPattern> {
@@ -55,15 +53,9 @@ fn compare(c: &mut Criterion, name: &str, mut patterns: Vec<UrlPattern>) {
     let paths = paths();
     let urls: Vec<Url<'_>> = paths
         .iter()
-        .map(|path| Url {
-            host: Some(Cow::Borrowed(b"www.example.com")),
-            path: path.as_bytes(),
-        })
+        .map(|path| Url { host: Some(Cow::Borrowed(b"www.example.com")), path: path.as_bytes() })
         .collect();
-    let specials = patterns
-        .iter()
-        .map(|pattern| (pattern.clone(), rule(pattern.text())))
-        .collect();
+    let specials = patterns.iter().map(|pattern| (pattern.clone(), rule(pattern.text()))).collect();
     let rules = RuleSet::new(rule("global"), GlobalUrls::All, specials);
     patterns.sort_by(|a, b| a.precedence().cmp(&b.precedence()));
     let scan = |url: &Url<'_>| patterns.iter().find(|pattern| pattern.matches(url));
@@ -78,10 +70,7 @@ fn compare(c: &mut Criterion, name: &str, mut patterns: Vec<UrlPattern>) {
     group.throughput(Throughput::Elements(URLS as u64));
     group.bench_function("ours", |bench| {
         bench.iter(|| {
-            urls.iter()
-                .map(|url| rules.find(Some(black_box(url))))
-                .filter(|&id| id != RuleId::GLOBAL)
-                .count()
+            urls.iter().map(|url| rules.find(Some(black_box(url)))).filter(|&id| id != RuleId::GLOBAL).count()
         });
     });
     group.bench_function("baseline", |bench| {

@@ -35,12 +35,7 @@ fn hits() -> Vec<Hit> {
     lines(&log(REQUESTS))
         .map(|line| {
             let parsed = parser.parse(line).expect("generated lines parse");
-            Hit {
-                key: keys.key(parsed.remote),
-                second: parsed.second,
-                rule: RuleId::GLOBAL,
-                requests: 1,
-            }
+            Hit { key: keys.key(parsed.remote), second: parsed.second, rule: RuleId::GLOBAL, requests: 1 }
         })
         .collect()
 }
@@ -52,11 +47,7 @@ fn ours(batches: Vec<HitBatch>) -> (Analysis, u64) {
     let mut decisions = 0;
     for batch in batches {
         analysis.execute(batch, &mut out.collector());
-        decisions += out
-            .take()
-            .iter()
-            .map(|found| found.decisions.len() as u64)
-            .sum::<u64>();
+        decisions += out.take().iter().map(|found| found.decisions.len() as u64).sum::<u64>();
     }
     (analysis, decisions)
 }
@@ -71,10 +62,7 @@ fn baseline(hits: &[Hit]) -> (HashMap<u128, VecDeque<i64>>, u64) {
         }
         times.push_back(hit.second.0);
         if times.len() == COUNT
-            && times
-                .back()
-                .zip(times.front())
-                .is_some_and(|(new, old)| new - old <= WITHIN)
+            && times.back().zip(times.front()).is_some_and(|(new, old)| new - old <= WITHIN)
         {
             times.clear();
             decisions += 1;
@@ -85,10 +73,7 @@ fn baseline(hits: &[Hit]) -> (HashMap<u128, VecDeque<i64>>, u64) {
 
 fn benches(c: &mut Criterion) {
     let hits = hits();
-    let batches: Vec<HitBatch> = hits
-        .chunks(BATCH)
-        .map(|hits| HitBatch { hits: hits.to_vec() })
-        .collect();
+    let batches: Vec<HitBatch> = hits.chunks(BATCH).map(|hits| HitBatch { hits: hits.to_vec() }).collect();
     let mut group = c.benchmark_group("windows");
     group.throughput(Throughput::Elements(REQUESTS as u64));
     group.bench_function("ours", |bench| {

@@ -4,12 +4,8 @@ use model::synthetic::Traffic;
 use model::units::Second;
 
 /// The traffic of all benchmarks: 100,000 visitors, of whom a few come often and most rarely, and 5 attackers.
-pub const TRAFFIC: Traffic = Traffic {
-    clients: 100_000,
-    attackers: 5,
-    start: Second(1_767_225_600),
-    seed: 1,
-};
+pub const TRAFFIC: Traffic =
+    Traffic { clients: 100_000, attackers: 5, start: Second(1_767_225_600), seed: 1 };
 
 /// So many lines of it, in `combined`, each with its line feed.
 #[must_use]

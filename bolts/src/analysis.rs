@@ -68,10 +68,8 @@ impl Bolt for Analysis {
                 let hash = self.table.hash(hit.key);
                 *guess = (hash, self.table.guess(hash));
             }
-            let touched = guesses[..block.len()]
-                .iter()
-                .filter_map(|guess| guess.1)
-                .map(|id| self.table.touch(id));
+            let touched =
+                guesses[..block.len()].iter().filter_map(|guess| guess.1).map(|id| self.table.touch(id));
             std::hint::black_box(touched.fold(0, u64::wrapping_add));
             for (hit, &(hash, guess)) in block.iter().zip(&guesses) {
                 self.newest = self.newest.max(hit.second);
@@ -81,8 +79,7 @@ impl Bolt for Analysis {
                     .filter(|&id| self.table.holds(id, hit.key))
                     .or_else(|| self.table.find(hit.key, hash));
                 let id = found.unwrap_or_else(|| self.insert(hit.key, hash));
-                self.table
-                    .update(id, |state| state.observe(*hit, held.version(), &mut findings));
+                self.table.update(id, |state| state.observe(*hit, held.version(), &mut findings));
                 if self.table.is_over() {
                     let now = self.newest;
                     self.evicting(|table, evicted| table.trim(id, now, evicted));
@@ -96,14 +93,8 @@ impl Bolt for Analysis {
 
     fn cleanup(&mut self, out: &mut Collector<'_, FindingBatch>) {
         let clients = self.distinct.count(self.table.len());
-        let table = Some(TableTotals {
-            clients,
-            evicted: self.table.evicted(),
-        });
-        out.emit(FindingBatch {
-            table,
-            ..FindingBatch::default()
-        });
+        let table = Some(TableTotals { clients, evicted: self.table.evicted() });
+        out.emit(FindingBatch { table, ..FindingBatch::default() });
     }
 }
 

@@ -26,10 +26,7 @@ impl Format {
     /// Reads lines in `format`.
     #[must_use]
     pub fn new(format: LogFormat, settings: SettingsPort) -> Self {
-        Self {
-            parser: LineParser::new(format),
-            settings,
-        }
+        Self { parser: LineParser::new(format), settings }
     }
 
     /// `line` is a part of the batch's bytes.
@@ -43,11 +40,8 @@ impl Format {
             Err(reason) => return unparsed(line, reason, counts),
         };
         counts.parsed += 1;
-        let Ok(client) = attribute(
-            parsed.remote,
-            parsed.forwarded_for.as_deref(),
-            &settings.trusted_proxies,
-        ) else {
+        let Ok(client) = attribute(parsed.remote, parsed.forwarded_for.as_deref(), &settings.trusted_proxies)
+        else {
             counts.unattributed += 1;
             return;
         };
@@ -84,11 +78,7 @@ impl Bolt for Format {
         }
         // Access lines are rarely shorter than this.
         let requests = Vec::with_capacity(bytes.len() / 96 + 1);
-        let mut batch = RequestBatch {
-            lines,
-            unescaped: Vec::new(),
-            requests,
-        };
+        let mut batch = RequestBatch { lines, unescaped: Vec::new(), requests };
         let mut start = 0;
         for end in memchr_iter(b'\n', &bytes) {
             self.line(&bytes[start..end], held.settings(), &mut batch, &mut counts);

@@ -25,11 +25,7 @@ impl Match {
     /// Matches against the settings that hold when a batch comes.
     #[must_use]
     pub fn new(settings: SettingsPort) -> Self {
-        Self {
-            settings,
-            hasher: RandomState::new(),
-            last_hits: vec![0; SLOTS],
-        }
+        Self { settings, hasher: RandomState::new(), last_hits: vec![0; SLOTS] }
     }
 
     /// Adds a request to the last hit of its key, where rule and second are the same too.
@@ -65,15 +61,7 @@ impl Bolt for Match {
                 let url = parts.url(settings.default_host.as_deref());
                 settings.rules.find(url.as_ref())
             });
-            self.combine(
-                &mut hits,
-                Hit {
-                    key: request.key,
-                    second: request.second,
-                    rule,
-                    requests: 1,
-                },
-            );
+            self.combine(&mut hits, Hit { key: request.key, second: request.second, rule, requests: 1 });
         }
         if !hits.is_empty() {
             out.emit(HitBatch { hits });

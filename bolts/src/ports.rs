@@ -29,10 +29,7 @@ impl Numbered {
     /// For the model.
     #[must_use]
     pub fn version(&self) -> Version<'_> {
-        Version {
-            settings: &self.settings,
-            number: self.number,
-        }
+        Version { settings: &self.settings, number: self.number }
     }
 
     /// The settings.
@@ -47,10 +44,7 @@ impl SettingsPort {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let held = Arc::new(ArcSwap::from_pointee(Numbered { settings, number: 1 }));
-        Self {
-            held,
-            versions: Arc::new(AtomicU32::new(1)),
-        }
+        Self { held, versions: Arc::new(AtomicU32::new(1)) }
     }
 
     /// What holds now: load it once a batch.

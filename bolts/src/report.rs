@@ -23,10 +23,7 @@ impl Report {
     /// Gives the summary to `sink` at the end.
     #[must_use]
     pub fn new(sink: Arc<dyn SummarySink>) -> Self {
-        Self {
-            sink,
-            summary: Summary::default(),
-        }
+        Self { sink, summary: Summary::default() }
     }
 
     fn lines(&mut self, counts: LineCounts) {
@@ -43,11 +40,8 @@ impl Report {
 
     fn findings(&mut self, findings: FindingBatch) {
         let all = &mut self.summary;
-        let blocks = findings
-            .decisions
-            .iter()
-            .filter(|decision| decision.action == Action::Block)
-            .count() as u64;
+        let blocks =
+            findings.decisions.iter().filter(|decision| decision.action == Action::Block).count() as u64;
         all.blocks += blocks;
         all.warns += findings.decisions.len() as u64 - blocks;
         all.decisions.extend(findings.decisions);
@@ -92,9 +86,7 @@ impl Bolt for Report {
     fn cleanup(&mut self, _: &mut Collector<'_, ()>) {
         let mut summary = std::mem::take(&mut self.summary);
         // A stable sort: tasks deliver each address's decisions in order.
-        summary
-            .decisions
-            .sort_by_cached_key(|d| (d.time, d.target.to_string(), d.rule.clone()));
+        summary.decisions.sort_by_cached_key(|d| (d.time, d.target.to_string(), d.rule.clone()));
         self.sink.summary(summary);
     }
 }

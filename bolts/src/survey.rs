@@ -31,21 +31,14 @@ impl Survey {
     /// Counts what comes.
     #[must_use]
     pub fn new(settings: SettingsPort, places: Arc<dyn PlaceLookup>) -> Self {
-        Self {
-            settings,
-            places,
-            addresses: Top::new(HELD),
-            urls: Top::new(HELD),
-        }
+        Self { settings, places, addresses: Top::new(HELD), urls: Top::new(HELD) }
     }
 
     fn countries(&self, keys: &KeyScheme) -> Vec<(Option<Arc<str>>, u64)> {
         let mut countries: HashMap<Option<Arc<str>>, u64> = HashMap::new();
         for (key, requests) in self.addresses.iter() {
             let place = self.places.place(keys.network(*key).first());
-            *countries
-                .entry(place.and_then(|place| place.country))
-                .or_default() += requests;
+            *countries.entry(place.and_then(|place| place.country)).or_default() += requests;
         }
         countries.into_iter().collect()
     }
@@ -78,12 +71,8 @@ impl Bolt for Survey {
         let addresses = self.addresses.most(REPORTED).into_iter();
         let urls = self.urls.most(REPORTED).into_iter();
         out.emit(Surveyed {
-            addresses: addresses
-                .map(|(key, requests)| (keys.network(key), requests))
-                .collect(),
-            urls: urls
-                .map(|(url, requests)| (shown(&url, URL_LEN), requests))
-                .collect(),
+            addresses: addresses.map(|(key, requests)| (keys.network(key), requests)).collect(),
+            urls: urls.map(|(url, requests)| (shown(&url, URL_LEN), requests)).collect(),
             countries: self.countries(keys),
         });
     }

@@ -10,15 +10,8 @@ const FORBIDDEN: &str = "TcpStream TcpListener UdpSocket UnixStream UnixListener
     eprint tokio async_std smol mio rayon crossbeam reqwest hyper chrono getrandom ThreadRng thread_local";
 
 /// Parts of the standard library, wherever they are named.
-const FORBIDDEN_PATHS: [&str; 7] = [
-    "std::fs",
-    "std::io",
-    "std::thread",
-    "std::process",
-    "std::env",
-    "std::os",
-    "std::time::",
-];
+const FORBIDDEN_PATHS: [&str; 7] =
+    ["std::fs", "std::io", "std::thread", "std::process", "std::env", "std::os", "std::time::"];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("the folder can be read") {
@@ -35,21 +28,13 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text);
     let lines = text.lines().map(|line| line.split("//").next().unwrap_or(line));
-    lines
-        .collect::<Vec<_>>()
-        .join("\n")
-        .replace("std::{", "std::{ std::")
+    lines.collect::<Vec<_>>().join("\n").replace("std::{", "std::{ std::")
 }
 
 fn world_words(text: &str) -> Vec<&'static str> {
     let code = code(text);
-    let words: Vec<&str> = code
-        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        .collect();
-    let mut found: Vec<&str> = FORBIDDEN
-        .split_whitespace()
-        .filter(|word| words.contains(word))
-        .collect();
+    let words: Vec<&str> = code.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    let mut found: Vec<&str> = FORBIDDEN.split_whitespace().filter(|word| words.contains(word)).collect();
     // `std::io::Write` writes text into memory too.
     let code = code.replace("use std::io::Write as _;", "");
     // A length of time is no clock.
@@ -87,10 +72,7 @@ fn the_model_names_nothing_of_the_world() {
 #[test]
 fn the_check_sees_what_it_is_for() {
     assert_eq!(world_words("use std::net::TcpStream;"), ["TcpStream"]);
-    assert_eq!(
-        world_words("use std::time::{Duration, Instant};"),
-        ["Instant", "std::time::"]
-    );
+    assert_eq!(world_words("use std::time::{Duration, Instant};"), ["Instant", "std::time::"]);
     assert_eq!(world_words("let x = std::thread::spawn(f);"), ["std::thread"]);
     assert_eq!(world_words("use std::{fs, fmt};"), ["std::fs"]);
     assert_eq!(world_words("let n = fs; // std::fs\nprintln!(\"\")"), ["println"]);

@@ -30,11 +30,7 @@ struct Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        let done = Done {
-            batch: self.batch,
-            seq: self.seq,
-            failed: *self.failed.get_mut(),
-        };
+        let done = Done { batch: self.batch, seq: self.seq, failed: *self.failed.get_mut() };
         // A spout task that is gone needs no news.
         let _ = self.spout.send(done);
     }
@@ -46,12 +42,7 @@ pub(crate) struct Guard(Arc<Attempt>);
 
 impl Guard {
     pub(crate) fn new(batch: BatchId, seq: u64, spout: Sender<Done>) -> Self {
-        Guard(Arc::new(Attempt {
-            batch,
-            seq,
-            failed: AtomicBool::new(false),
-            spout,
-        }))
+        Guard(Arc::new(Attempt { batch, seq, failed: AtomicBool::new(false), spout }))
     }
 
     pub(crate) fn fail(&self) {
@@ -141,11 +132,7 @@ mod tests {
     fn check(work: impl FnOnce(Guard), failed: bool) {
         let (sender, receiver) = crossbeam_channel::unbounded();
         work(Guard::new(BatchId(3), 5, sender));
-        let expected = Done {
-            batch: BatchId(3),
-            seq: 5,
-            failed,
-        };
+        let expected = Done { batch: BatchId(3), seq: 5, failed };
         assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [expected]);
     }
 

@@ -63,24 +63,15 @@ pub(crate) struct Outlets<T> {
 
 impl<T: Tuple> Outlets<T> {
     pub(crate) fn new() -> Self {
-        Outlets {
-            edges: Mutex::default(),
-            branches: Mutex::default(),
-        }
+        Outlets { edges: Mutex::default(), branches: Mutex::default() }
     }
 
     pub(crate) fn add_edge(&self, edge: Box<dyn Connect<T>>) {
-        self.edges
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(edge);
+        self.edges.lock().unwrap_or_else(PoisonError::into_inner).push(edge);
     }
 
     pub(crate) fn add_branch(&self, branch: Box<dyn ConnectBranch<T>>) {
-        self.branches
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(branch);
+        self.branches.lock().unwrap_or_else(PoisonError::into_inner).push(branch);
     }
 
     fn connect(&self, site: &Site<'_>) -> Outputs<T> {
@@ -169,11 +160,7 @@ impl<B: Bolt> Head for Arc<BoltBlueprint<B>> {
             node: self.node(site),
             frames: self.inbox.receiver(site.task),
             feedback: feedback.then(|| self.inbox.feedback(site.task)),
-            reorder: Reorder::new(
-                &layout.awaits[self.component],
-                site.task,
-                layout.tasks[self.component],
-            ),
+            reorder: Reorder::new(&layout.awaits[self.component], site.task, layout.tasks[self.component]),
             clock: site.config.clock.clone(),
             next_tick: Timestamp::MAX,
             closed: false,
@@ -231,9 +218,6 @@ where
     F: Fn(T) -> Result<U, T> + Clone + Send + Sync + 'static,
 {
     fn connect(&self, site: &Site<'_>) -> Box<dyn Branch<T>> {
-        Box::new(Picked {
-            pick: self.pick.clone(),
-            outputs: self.outlets.connect(site),
-        })
+        Box::new(Picked { pick: self.pick.clone(), outputs: self.outlets.connect(site) })
     }
 }

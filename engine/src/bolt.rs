@@ -46,11 +46,7 @@ pub struct Collector<'a, T> {
 
 impl<'a, T: Tuple> Collector<'a, T> {
     pub(crate) fn new(outputs: &'a mut Outputs<T>, scope: &'a Scope, metrics: &'a ComponentMetrics) -> Self {
-        Collector {
-            outputs,
-            scope,
-            metrics,
-        }
+        Collector { outputs, scope, metrics }
     }
 
     /// Emits a tuple, anchored to the current batch. Local bolts execute it at once; others get it when the

@@ -66,10 +66,7 @@ impl<B: Bolt> BoltTask<B> {
     fn take_feedback(&mut self) -> bool {
         let mut worked = false;
         while !self.is_aborted()
-            && let Some(frame) = self
-                .feedback
-                .as_ref()
-                .and_then(|(_, queue)| queue.try_recv().ok())
+            && let Some(frame) = self.feedback.as_ref().and_then(|(_, queue)| queue.try_recv().ok())
         {
             self.accept(frame);
             worked = true;

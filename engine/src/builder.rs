@@ -64,10 +64,7 @@ impl TopologyBuilder {
     /// A topology of that name, still empty.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        TopologyBuilder {
-            name: name.to_owned(),
-            plan: SharedPlan::default(),
-        }
+        TopologyBuilder { name: name.to_owned(), plan: SharedPlan::default() }
     }
 
     /// Declares a spout with so many tasks. `make` makes the spout of each task, and makes it anew after a
@@ -103,10 +100,7 @@ impl TopologyBuilder {
         let blueprint = self.blueprint(name, ComponentKind::Bolt, tasks, make);
         let component = blueprint.component;
         lock(&self.plan).components[component].head = Some(Box::new(blueprint.clone()));
-        BoltHandle {
-            output: self.stream(component, blueprint.outlets.clone()),
-            blueprint,
-        }
+        BoltHandle { output: self.stream(component, blueprint.outlets.clone()), blueprint }
     }
 
     /// Declares a bolt that runs on the threads of what emits `input`, one for each of its tasks: a tuple
@@ -164,11 +158,7 @@ impl TopologyBuilder {
     }
 
     fn stream<T>(&self, component: usize, outlets: Arc<Outlets<T>>) -> Stream<T> {
-        Stream {
-            component,
-            outlets,
-            plan: self.plan.clone(),
-        }
+        Stream { component, outlets, plan: self.plan.clone() }
     }
 
     fn blueprint<B: Bolt>(
@@ -194,13 +184,7 @@ impl Plan {
     fn declare(&mut self, name: &str, kind: ComponentKind, tasks: usize) -> Arc<ComponentMetrics> {
         let metrics = Arc::new(ComponentMetrics::new(name));
         self.components.push(Component {
-            shape: Shape {
-                name: name.to_owned(),
-                kind,
-                tasks,
-                inputs: Vec::new(),
-                tick_every: None,
-            },
+            shape: Shape { name: name.to_owned(), kind, tasks, inputs: Vec::new(), tick_every: None },
             metrics: metrics.clone(),
             head: None,
         });
@@ -225,15 +209,8 @@ impl<T: Tuple> Stream<T> {
             plan.streams.push(full_name);
         }
         let outlets = Arc::new(Outlets::new());
-        self.outlets.add_branch(Box::new(ConnectPicked {
-            pick,
-            outlets: outlets.clone(),
-        }));
-        Stream {
-            component: self.component,
-            outlets,
-            plan: self.plan.clone(),
-        }
+        self.outlets.add_branch(Box::new(ConnectPicked { pick, outlets: outlets.clone() }));
+        Stream { component: self.component, outlets, plan: self.plan.clone() }
     }
 
     /// How often the component that emits this stream is ticked, instead of every `Config::tick_interval`.
@@ -261,11 +238,7 @@ impl<T: Tuple> Stream<T> {
             return None;
         }
         let inputs = &mut plan.components[self.component].shape.inputs;
-        inputs.push(Input {
-            from: from.component,
-            grouping,
-            feedback,
-        });
+        inputs.push(Input { from: from.component, grouping, feedback });
         Some(inputs.len() - 1)
     }
 }
@@ -340,27 +313,19 @@ impl<B: Bolt> Deref for BoltHandle<B> {
 
 impl<T> Clone for Stream<T> {
     fn clone(&self) -> Self {
-        Stream {
-            component: self.component,
-            outlets: self.outlets.clone(),
-            plan: self.plan.clone(),
-        }
+        Stream { component: self.component, outlets: self.outlets.clone(), plan: self.plan.clone() }
     }
 }
 
 impl fmt::Debug for TopologyBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TopologyBuilder")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("TopologyBuilder").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 impl<T> fmt::Debug for Stream<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stream")
-            .field("component", &self.component)
-            .finish_non_exhaustive()
+        f.debug_struct("Stream").field("component", &self.component).finish_non_exhaustive()
     }
 }
 

@@ -31,18 +31,11 @@ pub(crate) struct Scope {
 
 impl Scope {
     pub(crate) fn batch(stamp: Stamp, anchor: Option<Guard>) -> Self {
-        Scope {
-            stamp: Some(stamp),
-            anchor,
-            ..Scope::default()
-        }
+        Scope { stamp: Some(stamp), anchor, ..Scope::default() }
     }
 
     pub(crate) fn loose(anchor: Option<Guard>) -> Self {
-        Scope {
-            anchor,
-            ..Scope::default()
-        }
+        Scope { anchor, ..Scope::default() }
     }
 
     pub(crate) fn fail(&self) {

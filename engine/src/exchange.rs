@@ -42,12 +42,7 @@ struct Ports<T> {
 
 impl<T> Inbox<T> {
     pub(crate) fn new() -> Self {
-        Inbox {
-            ports: Mutex::new(Ports {
-                frames: Vec::new(),
-                feedback: Vec::new(),
-            }),
-        }
+        Inbox { ports: Mutex::new(Ports { frames: Vec::new(), feedback: Vec::new() }) }
     }
 
     /// Makes the queues; without a capacity they are unbounded, for a runtime with one thread.
@@ -145,16 +140,7 @@ impl<T: Tuple, I: From<T> + Tuple> ExchangeEdge<T, I> {
             of_batch: Vec::new(),
             loose: Vec::new(),
         });
-        ExchangeEdge {
-            deal,
-            wire,
-            slot,
-            feedback,
-            outboxes: outboxes.collect(),
-            turn: 0,
-            abort,
-            target,
-        }
+        ExchangeEdge { deal, wire, slot, feedback, outboxes: outboxes.collect(), turn: 0, abort, target }
     }
 
     fn shuffled(&self, scope: &Scope) -> usize {
@@ -182,8 +168,7 @@ impl<T: Tuple, I: From<T> + Tuple> ExchangeEdge<T, I> {
         if let Some(frame) = lost {
             self.target.queue_depth.sub(1);
             if self.feedback {
-                self.target
-                    .error("feedback_after_drain", frame.tuples.len() as u64);
+                self.target.error("feedback_after_drain", frame.tuples.len() as u64);
             }
         }
     }
@@ -229,10 +214,8 @@ impl<T: Tuple, I: From<T> + Tuple> OutEdge<T> for ExchangeEdge<T, I> {
             // With one task there is nothing to deal out, but an empty tuple isn't sent either.
             Deal::Fields(_) if tuple.records() == 0 => {}
             Deal::Fields(_) | Deal::All => {
-                let (last, others) = self
-                    .outboxes
-                    .split_last_mut()
-                    .expect("build refuses a bolt without tasks");
+                let (last, others) =
+                    self.outboxes.split_last_mut().expect("build refuses a bolt without tasks");
                 for outbox in others {
                     outbox.tuples(scope).push(tuple.clone().into());
                 }
@@ -245,9 +228,7 @@ impl<T: Tuple, I: From<T> + Tuple> OutEdge<T> for ExchangeEdge<T, I> {
 impl<T: Tuple, I: From<T> + Tuple> Downstream for ExchangeEdge<T, I> {
     fn flush(&mut self, scope: &Scope) {
         if scope.failed() {
-            self.outboxes
-                .iter_mut()
-                .for_each(|outbox| outbox.tuples(scope).clear());
+            self.outboxes.iter_mut().for_each(|outbox| outbox.tuples(scope).clear());
         }
         match (scope.stamp, &self.deal) {
             (Some(_), Deal::Shuffle) if !self.feedback => {

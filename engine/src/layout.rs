@@ -101,10 +101,7 @@ impl Layout {
             slots: shapes.iter().map(|shape| slots(shape, &tasks)).collect(),
             awaits: vec![vec![None; origins.len()]; shapes.len()],
             tick_every: shapes.iter().map(|shape| shape.tick_every).collect(),
-            has_feedback: shapes
-                .iter()
-                .map(|s| s.inputs.iter().any(|i| i.feedback))
-                .collect(),
+            has_feedback: shapes.iter().map(|s| s.inputs.iter().any(|i| i.feedback)).collect(),
             order,
             tasks,
             first_origin,
@@ -200,9 +197,7 @@ fn check(shapes: &[Shape], order: &[usize], errors: &mut Vec<BuildError>) {
     }
     if order.len() < shapes.len() {
         let circle = (0..shapes.len()).filter(|c| !order.contains(c));
-        errors.push(BuildError::Cycle(
-            circle.map(|c| shapes[c].name.clone()).collect(),
-        ));
+        errors.push(BuildError::Cycle(circle.map(|c| shapes[c].name.clone()).collect()));
     }
 }
 
@@ -211,18 +206,8 @@ mod tests {
     use super::*;
 
     fn shape(kind: ComponentKind, tasks: usize, inputs: &[(usize, Grouping)]) -> Shape {
-        let inputs = inputs.iter().map(|&(from, grouping)| Input {
-            from,
-            grouping,
-            feedback: false,
-        });
-        Shape {
-            name: String::new(),
-            kind,
-            tasks,
-            inputs: inputs.collect(),
-            tick_every: None,
-        }
+        let inputs = inputs.iter().map(|&(from, grouping)| Input { from, grouping, feedback: false });
+        Shape { name: String::new(), kind, tasks, inputs: inputs.collect(), tick_every: None }
     }
 
     #[test]

@@ -114,10 +114,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn owned(numbers: &Mutex<BTreeMap<&'static str, u64>>) -> BTreeMap<String, u64> {
-    lock(numbers)
-        .iter()
-        .map(|(name, n)| ((*name).to_owned(), *n))
-        .collect()
+    lock(numbers).iter().map(|(name, n)| ((*name).to_owned(), *n)).collect()
 }
 
 /// A task's handle to its component's numbers. May be cloned and handed to other threads.
@@ -168,10 +165,7 @@ impl Metrics {
         topology: &str,
         components: Vec<(Arc<ComponentMetrics>, ComponentKind, usize)>,
     ) -> Self {
-        Metrics {
-            topology: topology.into(),
-            components: components.into(),
-        }
+        Metrics { topology: topology.into(), components: components.into() }
     }
 
     /// The numbers as they are now.
@@ -180,9 +174,7 @@ impl Metrics {
         let components = self.components.iter();
         MetricsSnapshot {
             topology: self.topology.to_string(),
-            components: components
-                .map(|(metrics, kind, tasks)| metrics.snapshot(*kind, *tasks))
-                .collect(),
+            components: components.map(|(metrics, kind, tasks)| metrics.snapshot(*kind, *tasks)).collect(),
         }
     }
 }

@@ -32,14 +32,7 @@ impl<B: Bolt> Node<B> {
         outputs: Outputs<B::Out>,
         tick_every: Duration,
     ) -> Self {
-        Node {
-            bolt: Some(make(&context)),
-            make,
-            context,
-            outputs,
-            tick_every,
-            next_tick: Timestamp::MAX,
-        }
+        Node { bolt: Some(make(&context)), make, context, outputs, tick_every, next_tick: Timestamp::MAX }
     }
 
     pub(crate) fn prepare(&mut self, now: Timestamp) {

@@ -96,11 +96,7 @@ impl<T: Tuple> Pending<T> {
     /// Takes a new batch in.
     pub(crate) fn begin(&mut self, tuple: T, now: Timestamp) -> Departure<T> {
         let batch = BatchId(self.base + self.entries.len() as u64);
-        self.entries.push_back(Some(Entry {
-            tuple,
-            seq: 0,
-            attempts: 0,
-        }));
+        self.entries.push_back(Some(Entry { tuple, seq: 0, attempts: 0 }));
         self.unacked += 1;
         self.depart(batch, now).expect("the entry was just made")
     }
@@ -178,9 +174,7 @@ impl<T: Tuple> Pending<T> {
 
     fn remove(&mut self, batch: BatchId) -> Entry<T> {
         let index = (batch.0 - self.base) as usize;
-        let entry = self.entries[index]
-            .take()
-            .expect("only a current attempt ends a batch");
+        let entry = self.entries[index].take().expect("only a current attempt ends a batch");
         self.unacked -= 1;
         while let Some(None) = self.entries.front() {
             self.entries.pop_front();
@@ -195,19 +189,11 @@ mod tests {
     use super::*;
 
     fn pending(max_replays: u32) -> Pending<Vec<u32>> {
-        Pending::new(Limits {
-            max_pending: 4,
-            max_replays,
-            timeout: Duration::from_secs(30),
-        })
+        Pending::new(Limits { max_pending: 4, max_replays, timeout: Duration::from_secs(30) })
     }
 
     fn done(batch: u64, seq: u64, failed: bool) -> Done {
-        Done {
-            batch: BatchId(batch),
-            seq,
-            failed,
-        }
+        Done { batch: BatchId(batch), seq, failed }
     }
 
     #[test]
@@ -234,10 +220,7 @@ mod tests {
         assert_eq!(pending.settle(done(0, 0, true)), Outcome::Failed);
         let again = pending.replay(now).expect("it failed");
         assert_eq!((again.batch, again.seq), (BatchId(0), 1));
-        assert_eq!(
-            pending.settle(done(0, 1, true)),
-            Outcome::Abandoned(BatchId(0), vec![7])
-        );
+        assert_eq!(pending.settle(done(0, 1, true)), Outcome::Abandoned(BatchId(0), vec![7]));
         assert_eq!(pending.low_water(), BatchId(1));
     }
 
@@ -251,10 +234,7 @@ mod tests {
         assert_eq!(pending.expire(late), None);
         assert_eq!(pending.settle(done(0, 0, false)), Outcome::Stale);
         assert_eq!(pending.replay(late).map(|again| again.seq), Some(1));
-        assert_eq!(
-            pending.settle(done(0, 1, false)),
-            Outcome::Acked(BatchId(0), vec![7])
-        );
+        assert_eq!(pending.settle(done(0, 1, false)), Outcome::Acked(BatchId(0), vec![7]));
     }
 
     #[test]

@@ -58,9 +58,7 @@ impl<T> Reorder<T> {
             step: if awaits.always == 0 { tasks } else { 1 },
             window: VecDeque::new(),
         };
-        Reorder {
-            origins: awaits.iter().map(|awaits| awaits.map(origin)).collect(),
-        }
+        Reorder { origins: awaits.iter().map(|awaits| awaits.map(origin)).collect() }
     }
 
     /// Takes a frame of a batch.
@@ -68,17 +66,10 @@ impl<T> Reorder<T> {
         let origin = self.origins[stamp.origin]
             .as_mut()
             .expect("frames come only from origins that the layout connects");
-        debug_assert!(
-            stamp.seq >= origin.next,
-            "a batch is executed once it is complete"
-        );
+        debug_assert!(stamp.seq >= origin.next, "a batch is executed once it is complete");
         let index = (stamp.seq.saturating_sub(origin.next) / origin.step) as usize;
         while origin.window.len() <= index {
-            origin.window.push_back(Partial {
-                frames: 0,
-                anchor: None,
-                parts: Vec::new(),
-            });
+            origin.window.push_back(Partial { frames: 0, anchor: None, parts: Vec::new() });
         }
         let partial = &mut origin.window[index];
         partial.frames += 1;
@@ -95,16 +86,9 @@ impl<T> Reorder<T> {
             return None;
         }
         let partial = origin.window.pop_front()?;
-        let stamp = Stamp {
-            origin: origin_index,
-            seq: origin.next,
-        };
+        let stamp = Stamp { origin: origin_index, seq: origin.next };
         origin.next += origin.step;
-        Some(Ready {
-            stamp,
-            anchor: partial.anchor,
-            tuples: in_slot_order(partial.parts),
-        })
+        Some(Ready { stamp, anchor: partial.anchor, tuples: in_slot_order(partial.parts) })
     }
 
     /// How many batches are here in part.
@@ -161,12 +145,7 @@ mod tests {
         let mut seen = Vec::new();
         for &(slot, seq) in frames {
             let stamp = Stamp { origin: 0, seq };
-            let frame = Frame {
-                slot,
-                stamp: Some(stamp),
-                anchor: Carried::new(None),
-                tuples: vec![slot],
-            };
+            let frame = Frame { slot, stamp: Some(stamp), anchor: Carried::new(None), tuples: vec![slot] };
             reorder.push(frame, stamp);
             while let Some(ready) = reorder.pop(0) {
                 seen.push((ready.stamp.seq, ready.tuples));
@@ -178,30 +157,13 @@ mod tests {
 
     #[test]
     fn batches_come_out_in_order_and_whole() {
-        let turns = Await {
-            always: 0,
-            on_turn: 1,
-        };
-        check(
-            turns,
-            &[(0, 3), (0, 1), (0, 5)],
-            &[(1, &[0]), (3, &[0]), (5, &[0])],
-        );
+        let turns = Await { always: 0, on_turn: 1 };
+        check(turns, &[(0, 3), (0, 1), (0, 5)], &[(1, &[0]), (3, &[0]), (5, &[0])]);
 
-        let everyone = Await {
-            always: 2,
-            on_turn: 0,
-        };
-        check(
-            everyone,
-            &[(1, 0), (0, 1), (1, 1), (0, 0)],
-            &[(0, &[0, 1]), (1, &[0, 1])],
-        );
+        let everyone = Await { always: 2, on_turn: 0 };
+        check(everyone, &[(1, 0), (0, 1), (1, 1), (0, 0)], &[(0, &[0, 1]), (1, &[0, 1])]);
 
-        let mixed = Await {
-            always: 1,
-            on_turn: 1,
-        };
+        let mixed = Await { always: 1, on_turn: 1 };
         check(mixed, &[(0, 0), (0, 1), (1, 1)], &[(0, &[0]), (1, &[0, 1])]);
     }
 }

@@ -52,14 +52,7 @@ impl LocalRuntime {
                 .spawn(move || run(group, &abort, &sender))
                 .expect("the system has threads left");
         }
-        Running {
-            endings: Some(endings),
-            metrics,
-            stop,
-            abort,
-            finished,
-            awaited,
-        }
+        Running { endings: Some(endings), metrics, stop, abort, finished, awaited }
     }
 
     /// Runs the topology on the calling thread until its spouts end, or are stopped by the topology's

@@ -23,12 +23,7 @@ impl SingleThread {
         let mut groups = assembly.groups;
         groups.iter_mut().for_each(|group| group.prepare());
         let (spouts, bolts) = groups.into_iter().partition(|group| group.is_spout());
-        SingleThread {
-            spouts,
-            bolts,
-            has_feedback: assembly.has_feedback,
-            endings: assembly.endings,
-        }
+        SingleThread { spouts, bolts, has_feedback: assembly.has_feedback, endings: assembly.endings }
     }
 
     /// Works until there is nothing to do without waiting; says whether anything may come later.

@@ -130,10 +130,7 @@ impl<S: Spout> SpoutTask<S> {
     fn send(&mut self, departure: Departure<S::Out>) {
         let Departure { batch, seq, tuple } = departure;
         let guard = Guard::new(batch, seq, self.done_sender.clone());
-        let stamp = Stamp {
-            origin: self.origin,
-            seq,
-        };
+        let stamp = Stamp { origin: self.origin, seq };
         let scope = Scope::batch(stamp, Some(guard));
         // What panics here is a tuple's own code, such as `Partition`; bolts keep their panics in.
         let outputs = &mut self.outputs;
@@ -224,10 +221,7 @@ impl<S: Spout> Group for SpoutTask<S> {
             self.outputs.cleanup();
         }
         self.guarded("close", Spout::close);
-        let ending = Ending {
-            left: self.pending.unacked(),
-            gave_up: self.gave_up(),
-        };
+        let ending = Ending { left: self.pending.unacked(), gave_up: self.gave_up() };
         drop_as_failed(self);
         ending
     }

@@ -38,14 +38,7 @@ impl Topology {
             shapes.push(shape);
             heads.push(head);
         }
-        Topology {
-            name: name.to_owned(),
-            layout,
-            shapes,
-            heads,
-            metrics,
-            stop: StopHandle::default(),
-        }
+        Topology { name: name.to_owned(), layout, shapes, heads, metrics, stop: StopHandle::default() }
     }
 
     /// Its name.
@@ -74,12 +67,7 @@ impl Topology {
         abort: &Arc<AtomicBool>,
         through_wire: bool,
     ) -> Assembly {
-        let heads = || {
-            self.layout
-                .order
-                .iter()
-                .filter_map(|&c| Some((c, self.heads[c].as_ref()?)))
-        };
+        let heads = || self.layout.order.iter().filter_map(|&c| Some((c, self.heads[c].as_ref()?)));
         heads().for_each(|(c, head)| head.open(self.layout.tasks[c], capacity));
         let mut groups = Vec::new();
         for (c, head) in heads() {
@@ -147,11 +135,7 @@ impl Endings {
                 gave_up: Vec::new(),
             }
         });
-        Endings {
-            components: components.collect(),
-            position,
-            metrics: topology.metrics(),
-        }
+        Endings { components: components.collect(), position, metrics: topology.metrics() }
     }
 
     pub(crate) fn name(&self, component: usize) -> &str {
@@ -176,10 +160,7 @@ impl Endings {
                 drain.pending = numbers.spout.map_or(0, |spout| spout.pending);
             }
         }
-        DrainReport {
-            components: self.components,
-            metrics,
-        }
+        DrainReport { components: self.components, metrics }
     }
 }
 
@@ -232,15 +213,9 @@ impl DrainReport {
     pub fn is_clean(&self) -> bool {
         let abandoned = |drain: &ComponentDrain| {
             let numbers = self.metrics.component(&drain.component);
-            numbers
-                .and_then(|n| n.spout)
-                .is_some_and(|spout| spout.abandoned > 0)
+            numbers.and_then(|n| n.spout).is_some_and(|spout| spout.abandoned > 0)
         };
-        self.is_drained()
-            && self
-                .components
-                .iter()
-                .all(|drain| drain.gave_up.is_empty() && !abandoned(drain))
+        self.is_drained() && self.components.iter().all(|drain| drain.gave_up.is_empty() && !abandoned(drain))
     }
 
     /// The component of that name.

@@ -61,14 +61,8 @@ fn a_panicking_bolt_has_its_batch_replayed() {
         let bolt = report.metrics.component("pass").expect("it is there");
         assert_eq!((bolt.restarts, bolt.errors["panic"], bolt.batches), (2, 2, 12));
         let spout = report.metrics.component("numbers").and_then(|c| c.spout);
-        let expect = SpoutSnapshot {
-            emitted: 10,
-            acked: 10,
-            failed: 2,
-            replayed: 2,
-            abandoned: 0,
-            pending: 0,
-        };
+        let expect =
+            SpoutSnapshot { emitted: 10, acked: 10, failed: 2, replayed: 2, abandoned: 0, pending: 0 };
         assert_eq!(spout, Some(expect));
     }
 }
@@ -83,11 +77,7 @@ fn a_batch_that_always_fails_is_abandoned() {
         assert_eq!(feed.abandoned(), [BatchId(3)]);
         assert_eq!(feed.acked().len(), 4);
         assert_eq!(feed.committed().last(), Some(&BatchId(5)));
-        let spout = report
-            .metrics
-            .component("numbers")
-            .and_then(|c| c.spout)
-            .expect("a spout");
+        let spout = report.metrics.component("numbers").and_then(|c| c.spout).expect("a spout");
         assert_eq!((spout.failed, spout.replayed, spout.abandoned), (4, 3, 1));
     }
 }
@@ -113,12 +103,7 @@ fn a_bolt_can_fail_its_batch() {
     driver.run_until_idle();
     assert_eq!(seen.take(), [[0], [1]]);
     assert_eq!(feed.acked(), ids(0..2));
-    let bolt = driver
-        .metrics()
-        .snapshot()
-        .component("pass")
-        .cloned()
-        .expect("it is there");
+    let bolt = driver.metrics().snapshot().component("pass").cloned().expect("it is there");
     assert_eq!((bolt.batches, bolt.restarts, bolt.errors["odd"]), (3, 0, 1));
 }
 
@@ -145,18 +130,13 @@ fn a_held_anchor_delays_the_ack_and_commits_follow_the_oldest() {
     driver.run_until_idle();
     let mut held: Vec<Anchor> = anchors.try_iter().collect();
     assert_eq!((held.len(), feed.acked().len()), (3, 0));
-    for (index, acked, committed) in [
-        (1, vec![1], vec![]),
-        (0, vec![1, 0], vec![2]),
-        (0, vec![1, 0, 2], vec![2, 3]),
-    ] {
+    for (index, acked, committed) in
+        [(1, vec![1], vec![]), (0, vec![1, 0], vec![2]), (0, vec![1, 0, 2], vec![2, 3])]
+    {
         drop(held.remove(index));
         driver.run_until_idle();
         assert_eq!(feed.acked(), acked.into_iter().map(BatchId).collect::<Vec<_>>());
-        assert_eq!(
-            feed.committed(),
-            committed.into_iter().map(BatchId).collect::<Vec<_>>()
-        );
+        assert_eq!(feed.committed(), committed.into_iter().map(BatchId).collect::<Vec<_>>());
     }
 }
 
@@ -202,11 +182,7 @@ fn what_cannot_be_finished_is_reported() {
     assert!(!report.is_drained());
     let spout = report.component("numbers").expect("it is there");
     assert_eq!((spout.pending, &spout.undrained_tasks[..]), (1, &[0][..]));
-    assert!(
-        report
-            .component("hold")
-            .is_some_and(engine::ComponentDrain::is_drained)
-    );
+    assert!(report.component("hold").is_some_and(engine::ComponentDrain::is_drained));
 }
 
 #[test]
@@ -266,10 +242,7 @@ fn what_is_emitted_later_can_belong_to_its_batch() {
             each(move |numbers: Numbers, out: &mut Collector<'_, Numbers>| {
                 let is_three = numbers == [3];
                 out.emit(numbers);
-                assert!(
-                    !is_three || failed.fetch_add(1, Ordering::SeqCst) > 0,
-                    "as the test wants"
-                );
+                assert!(!is_three || failed.fetch_add(1, Ordering::SeqCst) > 0, "as the test wants");
             })
         })
         .shuffle(&later);
@@ -278,10 +251,7 @@ fn what_is_emitted_later_can_belong_to_its_batch() {
     driver.run_until_idle();
     assert_eq!((seen.take().len(), feed.acked().len()), (0, 0));
     driver.advance(Duration::from_secs(1));
-    assert_eq!(
-        (seen.take(), feed.acked().len()),
-        (vec![vec![0], vec![1], vec![2], vec![4]], 4)
-    );
+    assert_eq!((seen.take(), feed.acked().len()), (vec![vec![0], vec![1], vec![2], vec![4]], 4));
     driver.advance(Duration::from_secs(1));
     assert_eq!((seen.take(), feed.acked().len()), (vec![vec![3]], 5));
 }
@@ -332,10 +302,7 @@ fn a_slow_bolt_holds_its_spout_back() {
         })
     };
     let _slow = t.bolt("slow", 1, slow).shuffle(&numbers);
-    let config = Config {
-        max_spout_pending: 3,
-        ..Config::default()
-    };
+    let config = Config { max_spout_pending: 3, ..Config::default() };
     let running = LocalRuntime::new(config).start(t.build().expect("it is sound"));
     // Three come at once; each further one only after a batch was let through.
     for expect in 1..=3 {
@@ -362,39 +329,26 @@ impl Spout for Shaky {
     fn next(&mut self, _now: Timestamp) -> Next<Numbers> {
         let next = self.next.fetch_add(1, Ordering::SeqCst);
         assert!(next >= self.panics_below, "as the test wants");
-        if next < self.panics_below + 2 {
-            Next::Emit(vec![next as u64])
-        } else {
-            Next::End
-        }
+        if next < self.panics_below + 2 { Next::Emit(vec![next as u64]) } else { Next::End }
     }
 }
 
 #[test]
 fn a_panicking_spout_is_made_anew_until_it_is_hopeless() {
-    for (panics, restarts, emitted, gave_up) in [
-        (1, 1, 2, false),
-        (10, 10, 2, false),
-        (11, 10, 0, true),
-        (99, 10, 0, true),
-    ] {
+    for (panics, restarts, emitted, gave_up) in
+        [(1, 1, 2, false), (10, 10, 2, false), (11, 10, 0, true), (99, 10, 0, true)]
+    {
         for mode in [Mode::Threads, Mode::OneThread] {
             let (next, seen) = (Arc::new(AtomicUsize::new(0)), Capture::<Numbers>::new());
             let mut t = TopologyBuilder::new("shaky");
-            let numbers = t.spout("numbers", 1, move |_| Shaky {
-                next: next.clone(),
-                panics_below: panics,
-            });
+            let numbers = t.spout("numbers", 1, move |_| Shaky { next: next.clone(), panics_below: panics });
             let _seen = t.bolt("seen", 1, seen.bolt()).shuffle(&numbers);
             let report = run(mode, t.build().expect("it is sound"));
             assert!(report.is_drained());
             assert_eq!(report.is_clean(), !gave_up);
             assert_eq!(seen.take().len(), emitted);
             let spout = report.metrics.component("numbers").expect("it is there");
-            assert_eq!(
-                (spout.restarts, spout.emitted_batches),
-                (restarts, emitted as u64)
-            );
+            assert_eq!((spout.restarts, spout.emitted_batches), (restarts, emitted as u64));
             assert_eq!(report.components[0].gave_up.is_empty(), !gave_up);
         }
     }

@@ -20,11 +20,7 @@ fn shaky(
     calls: &Arc<AtomicU64>,
 ) -> impl Fn(&TaskContext) -> Shaky + Send + Sync + use<> {
     let calls = calls.clone();
-    move |_| Shaky {
-        seed,
-        percent,
-        calls: calls.clone(),
-    }
+    move |_| Shaky { seed, percent, calls: calls.clone() }
 }
 
 struct Shaky {
@@ -54,37 +50,20 @@ fn check_chaos(mode: Mode, batches: u64, tasks: [usize; 3], percent: u64, seed: 
     let calls = Arc::new(AtomicU64::new(0));
     let mut t = TopologyBuilder::new("chaos");
     let numbers = t.spout("numbers", 2, feed.spout());
-    let first = t
-        .bolt("first", tasks[0], shaky(seed, percent, &calls))
-        .shuffle(&numbers);
-    let second = t
-        .bolt("second", tasks[1], shaky(seed, percent, &calls))
-        .fields(&first);
+    let first = t.bolt("first", tasks[0], shaky(seed, percent, &calls)).shuffle(&numbers);
+    let second = t.bolt("second", tasks[1], shaky(seed, percent, &calls)).fields(&first);
     let _seen = t.bolt("seen", tasks[2], seen.bolt()).shuffle(&second);
     let report = run(mode, t.build().expect("it is sound"));
     assert!(report.is_drained(), "{report}");
-    let spout = report
-        .metrics
-        .component("numbers")
-        .and_then(|c| c.spout)
-        .expect("a spout");
+    let spout = report.metrics.component("numbers").and_then(|c| c.spout).expect("a spout");
     assert_eq!((spout.emitted, spout.pending), (batches, 0));
     assert_eq!(spout.acked + spout.abandoned, batches);
     assert_eq!(spout.failed, spout.replayed + spout.abandoned);
     let mut times = BTreeMap::<u64, u64>::new();
-    seen.take()
-        .concat()
-        .into_iter()
-        .for_each(|n| *times.entry(n).or_default() += 1);
+    seen.take().concat().into_iter().for_each(|n| *times.entry(n).or_default() += 1);
     let missing = (0..2 * batches).filter(|n| !times.contains_key(n)).count() as u64;
-    assert!(
-        missing <= 2 * spout.abandoned,
-        "only what was abandoned may be missing"
-    );
-    assert!(
-        times.values().all(|&n| n <= 4),
-        "a batch is tried four times at most"
-    );
+    assert!(missing <= 2 * spout.abandoned, "only what was abandoned may be missing");
+    assert!(times.values().all(|&n| n <= 4), "a batch is tried four times at most");
     if percent == 0 {
         assert!(report.is_clean() && times.values().all(|&n| n == 1));
     }

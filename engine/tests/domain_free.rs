@@ -24,14 +24,9 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
 
 fn forbidden_words(text: &str) -> Vec<&'static str> {
     let text = text.to_lowercase().replace("log line", "log-line");
-    let mut words: Vec<&str> = text
-        .split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
-        .collect();
+    let mut words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').collect();
     words.extend(text.split(|c: char| !c.is_ascii_alphanumeric()));
-    FORBIDDEN
-        .split_whitespace()
-        .filter(|word| words.contains(word))
-        .collect()
+    FORBIDDEN.split_whitespace().filter(|word| words.contains(word)).collect()
 }
 
 #[test]
@@ -52,9 +47,6 @@ fn no_file_has_a_word_of_a_domain() {
 
 #[test]
 fn the_check_sees_words_but_not_parts_of_words() {
-    assert_eq!(
-        forbidden_words("the fire_rules, a Log Line"),
-        ["log-line", "rules"]
-    );
+    assert_eq!(forbidden_words("the fire_rules, a Log Line"), ["log-line", "rules"]);
     assert!(forbidden_words("urbane blockade descriptor").is_empty());
 }

@@ -42,10 +42,7 @@ impl Bolt for Sum {
 
     fn cleanup(&mut self, out: &mut Collector<'_, Numbers>) {
         out.emit(vec![self.sum]);
-        self.cleaned_up
-            .lock()
-            .expect("nobody panics")
-            .push(self.name.clone());
+        self.cleaned_up.lock().expect("nobody panics").push(self.name.clone());
     }
 }
 
@@ -87,10 +84,7 @@ fn cleanup_comes_in_order_and_what_it_emits_still_arrives() {
         let cleaned_up = Arc::new(Mutex::new(Vec::new()));
         let sum = || {
             let cleaned_up = cleaned_up.clone();
-            move |_: &TaskContext| Sum {
-                cleaned_up: cleaned_up.clone(),
-                ..Sum::default()
-            }
+            move |_: &TaskContext| Sum { cleaned_up: cleaned_up.clone(), ..Sum::default() }
         };
         let hour = Duration::from_secs(3600);
         let mut t = TopologyBuilder::new("drain");
@@ -172,17 +166,11 @@ fn stop_with_a_deadline_says_what_was_not_drained() {
     assert_eq!((spout.pending, &spout.undrained_tasks[..]), (3, &[0][..]));
     let stuck = report.component("stuck").expect("it is there");
     assert_eq!(stuck.undrained_tasks, [0]);
-    assert!(
-        report.to_string().contains("stuck: tasks [0] not drained"),
-        "{report}"
-    );
+    assert!(report.to_string().contains("stuck: tasks [0] not drained"), "{report}");
     // When the bolt comes back its thread ends, without executing the rest, which must not count as acked.
     drop(release);
     assert!(entered.recv().is_err(), "the bolt was dropped");
-    assert!(
-        feed.acked().iter().all(|id| *id == BatchId(0)),
-        "only the first was executed"
-    );
+    assert!(feed.acked().iter().all(|id| *id == BatchId(0)), "only the first was executed");
 }
 
 #[test]
@@ -199,10 +187,7 @@ fn threads_tick_and_idle_spouts_wait() {
         })
     };
     let _told = t.bolt("told", 1, tell).all(&sums);
-    let config = Config {
-        tick_interval: Duration::from_millis(1),
-        ..Config::default()
-    };
+    let config = Config { tick_interval: Duration::from_millis(1), ..Config::default() };
     let mut running = LocalRuntime::new(config).start(t.build().expect("it is sound"));
     assert_eq!(told.1.recv().map(|numbers| numbers[1]), Ok(0));
     feed.push(vec![7]);

@@ -16,26 +16,15 @@ type Counted = Vec<(String, u64)>;
 fn count_words(mode: Mode, split_tasks: usize, count_tasks: usize) -> BTreeMap<String, Vec<u64>> {
     let (feed, seen) = (Feed::new(), Capture::<Counted>::new());
     for i in 0..300 {
-        feed.push(vec![
-            format!("w{} w{} w{}", i % 7, i % 5, i % 3),
-            "the end".to_owned(),
-        ]);
+        feed.push(vec![format!("w{} w{} w{}", i % 7, i % 5, i % 3), "the end".to_owned()]);
     }
     feed.end();
     let mut t = TopologyBuilder::new("word-count");
     let sentences = t.spout("sentences", 1, feed.spout());
     let split = |lines: Vec<String>, out: &mut Collector<'_, Vec<String>>| {
-        out.emit(
-            lines
-                .iter()
-                .flat_map(|line| line.split(' '))
-                .map(str::to_owned)
-                .collect(),
-        );
+        out.emit(lines.iter().flat_map(|line| line.split(' ')).map(str::to_owned).collect());
     };
-    let words = t
-        .bolt("split", split_tasks, move |_| each(split))
-        .shuffle(&sentences);
+    let words = t.bolt("split", split_tasks, move |_| each(split)).shuffle(&sentences);
     let count = |_: &TaskContext| {
         let mut counts = HashMap::<String, u64>::new();
         each(move |words: Vec<String>, out: &mut Collector<'_, Counted>| {
@@ -125,11 +114,7 @@ fn check_arrivals(seen: &Capture<Vec<Record>>, sizes: &[Vec<u64>], times: usize)
     for (spout_task, sizes) in sizes.iter().enumerate() {
         for (batch, &size) in sizes.iter().enumerate() {
             let count = counts.get(&(spout_task, batch)).copied().unwrap_or(0);
-            assert_eq!(
-                count,
-                size as usize * times,
-                "spout task {spout_task}, batch {batch}"
-            );
+            assert_eq!(count, size as usize * times, "spout task {spout_task}, batch {batch}");
         }
     }
 }
@@ -147,16 +132,10 @@ fn check_order(mode: Mode, sizes: &[Vec<u64>], tasks: [usize; 4]) {
     let first = t.bolt("first", tasks[0], |_| dawdle()).shuffle(&kept);
     let second = t.bolt("second", tasks[1], |_| dawdle()).fields(&first);
     let local = t.local_bolt("local", &second, |_| pass::<Vec<Record>>());
-    let both = t
-        .bolt("both", tasks[2], |_| dawdle())
-        .shuffle(&local)
-        .fields(&first);
+    let both = t.bolt("both", tasks[2], |_| dawdle()).shuffle(&local).fields(&first);
     let _met = t.local_bolt("met", &both, met.bolt());
     let _told = t.bolt("told", tasks[3], told.bolt()).all(&local);
-    let _dealt = t
-        .bolt("dealt", tasks[3], dealt.bolt())
-        .shuffle(&both)
-        .fields(&kept);
+    let _dealt = t.bolt("dealt", tasks[3], dealt.bolt()).shuffle(&both).fields(&kept);
     let report = run(mode, t.build().expect("it is sound"));
     assert!(report.is_clean(), "{report}");
     check_arrivals(&met, sizes, 2);

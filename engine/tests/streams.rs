@@ -38,11 +38,7 @@ fn a_named_stream_takes_what_it_wants_and_fan_in_converts() {
         let numbers = t.spout("numbers", 1, feed.spout());
         let sort = |numbers: Numbers, out: &mut Collector<'_, Sorted>| {
             for n in numbers {
-                out.emit(if n < 100 {
-                    Sorted::Small(n)
-                } else {
-                    Sorted::Big(n.to_string())
-                });
+                out.emit(if n < 100 { Sorted::Small(n) } else { Sorted::Big(n.to_string()) });
             }
         };
         let sorted = t.bolt("sort", 2, move |_| each(sort)).shuffle(&numbers);
@@ -57,11 +53,7 @@ fn a_named_stream_takes_what_it_wants_and_fan_in_converts() {
         let _seen = t.bolt("seen", 1, seen.bolt()).shuffle(&sorted).shuffle(&huge);
         let _rest = t.bolt("rest", 1, rest.bolt()).all(&any_big);
         assert!(run(mode, t.build().expect("it is sound")).is_clean());
-        let expect = [
-            Sorted::Small(1),
-            Sorted::Small(3),
-            Sorted::Big("big 4000".to_owned()),
-        ];
+        let expect = [Sorted::Small(1), Sorted::Small(3), Sorted::Big("big 4000".to_owned())];
         assert_eq!(seen.take(), expect, "{mode:?}");
         assert_eq!(rest.take(), [Sorted::Big("big 200".to_owned())]);
     }
@@ -71,17 +63,11 @@ fn a_named_stream_takes_what_it_wants_and_fan_in_converts() {
 fn fields_grouping_sends_no_empty_parts() {
     for tasks in 1..4 {
         let (feed, seen) = (Feed::new(), Capture::<Numbers>::new());
-        [vec![], vec![7], vec![]]
-            .into_iter()
-            .for_each(|numbers| feed.push(numbers));
+        [vec![], vec![7], vec![]].into_iter().for_each(|numbers| feed.push(numbers));
         let mut t = TopologyBuilder::new("empty");
         let numbers = t.spout("numbers", 1, feed.spout());
         let _seen = t.bolt("seen", tasks, seen.bolt()).fields(&numbers);
-        assert!(
-            TopologyTestDriver::new(t.build().expect("it is sound"))
-                .finish()
-                .is_clean()
-        );
+        assert!(TopologyTestDriver::new(t.build().expect("it is sound")).finish().is_clean());
         assert_eq!(seen.take(), [[7]]);
     }
 }
@@ -104,20 +90,14 @@ fn feedback_closes_a_circle_and_is_part_of_its_batch() {
             };
             let halved = t.bolt("halve", tasks, move |_| each(halve)).shuffle(&work);
             let odd = halved.stream("odd", |numbers: Numbers| {
-                if numbers.iter().all(|n| n % 2 == 1) {
-                    Ok(numbers)
-                } else {
-                    Err(numbers)
-                }
+                if numbers.iter().all(|n| n % 2 == 1) { Ok(numbers) } else { Err(numbers) }
             });
             t.feedback_fields(&halved, &work);
             let _seen = t.bolt("seen", 1, seen.bolt()).shuffle(&odd);
             let report = run(mode, t.build().expect("it is sound"));
             assert!(report.is_clean(), "{report}");
-            let mut expect: Numbers = (1..=40_u64)
-                .map(|n| n >> n.trailing_zeros())
-                .chain((0..40).map(|n| 2 * n + 1))
-                .collect();
+            let mut expect: Numbers =
+                (1..=40_u64).map(|n| n >> n.trailing_zeros()).chain((0..40).map(|n| 2 * n + 1)).collect();
             let mut got = seen.take().concat();
             expect.sort_unstable();
             got.sort_unstable();
@@ -134,12 +114,10 @@ fn a_batch_is_not_acked_before_its_feedback_is_done() {
     let numbers = t.spout("numbers", 1, feed.spout());
     let hold_zero = move |_: &engine::TaskContext| {
         let sender = sender.clone();
-        each(
-            move |numbers: Numbers, out: &mut Collector<'_, Numbers>| match numbers[0] {
-                0 => sender.send(out.anchor()).expect("the test listens"),
-                n => out.emit(vec![n - 1]),
-            },
-        )
+        each(move |numbers: Numbers, out: &mut Collector<'_, Numbers>| match numbers[0] {
+            0 => sender.send(out.anchor()).expect("the test listens"),
+            n => out.emit(vec![n - 1]),
+        })
     };
     let work = t.bolt("work", 2, hold_zero).fields(&numbers);
     let back = t.bolt("back", 1, |_| pass::<Numbers>()).shuffle(&work);
@@ -163,10 +141,7 @@ fn the_builder_lists_all_that_is_wrong() {
     let _again = numbers.stream("odd", Err::<Numbers, Numbers>);
     let _same = t.bolt("numbers", 1, |_| pass::<Numbers>()).shuffle(&numbers);
     let _lonely = t.bolt("lonely", 1, |_| pass::<Numbers>());
-    let _stranger = t
-        .bolt("stranger", 1, |_| pass::<Numbers>())
-        .all(&foreign)
-        .all(&numbers);
+    let _stranger = t.bolt("stranger", 1, |_| pass::<Numbers>()).all(&foreign).all(&numbers);
     let hen = t.bolt("hen", 1, |_| pass::<Numbers>()).shuffle(&numbers);
     let egg = t.bolt("egg", 1, |_| pass::<Numbers>()).shuffle(&hen);
     let _hen = hen.shuffle(&egg);
@@ -180,12 +155,7 @@ fn the_builder_lists_all_that_is_wrong() {
         BuildError::Cycle(vec!["hen".into(), "egg".into()]),
     ];
     assert_eq!(errors.0, expect);
-    assert!(
-        errors
-            .to_string()
-            .contains("hen, egg feed each other in a circle"),
-        "{errors}"
-    );
+    assert!(errors.to_string().contains("hen, egg feed each other in a circle"), "{errors}");
     let empty = TopologyBuilder::new("empty").build().expect_err("it is empty");
     assert_eq!(empty.0, [BuildError::NoSpout]);
 }

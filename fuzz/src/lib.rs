@@ -34,16 +34,10 @@ pub fn check_line(parser: &mut LineParser, line: &[u8], proxies: &NetworkSet) {
 
 /// Whatever is borrowed is borrowed from the line: batches keep spans of it.
 fn check_spans(line: &[u8], parsed: &Line<'_>) {
-    for value in [&parsed.target, &parsed.host, &parsed.uri, &parsed.forwarded_for]
-        .into_iter()
-        .flatten()
-    {
+    for value in [&parsed.target, &parsed.host, &parsed.uri, &parsed.forwarded_for].into_iter().flatten() {
         if let Cow::Borrowed(value) = value {
             let (whole, part) = (line.as_ptr_range(), value.as_ptr_range());
-            assert!(
-                whole.start <= part.start && part.end <= whole.end,
-                "{value:?} isn't a part of the line"
-            );
+            assert!(whole.start <= part.start && part.end <= whole.end, "{value:?} isn't a part of the line");
         }
     }
 }
@@ -59,10 +53,7 @@ fn check_client(parsed: &Line<'_>, proxies: &NetworkSet) {
         }
         Ok(client) => {
             assert!(proxies.contains(parsed.remote));
-            assert!(
-                !proxies.contains(client.address),
-                "the first hop that isn't trusted"
-            );
+            assert!(!proxies.contains(client.address), "the first hop that isn't trusted");
         }
         Err(_) => assert!(proxies.contains(parsed.remote)),
     }

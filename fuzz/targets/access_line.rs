@@ -47,11 +47,7 @@ fn written_anew(parser: &mut LineParser, line: &[u8]) {
     let Ok(parsed) = parser.clone().parse(line) else {
         return;
     };
-    let head = format!(
-        "{} - - [{}] \"",
-        parsed.remote,
-        Civil::of(parsed.second).time_local()
-    );
+    let head = format!("{} - - [{}] \"", parsed.remote, Civil::of(parsed.second).time_local());
     let mut anew = head.into_bytes();
     if let Some(target) = &parsed.target {
         anew.extend_from_slice(b"G ");

@@ -54,10 +54,7 @@ fuzz_target!(|bytes: &[u8]| {
         let whole = replay(state, &path, 1 << 20, 1);
         let cut = replay(state, &path, usize::from(*cut) + 1, usize::from(tasks % 3) + 1);
         assert_eq!(whole, cut);
-        assert_eq!(
-            whole.lines.lines,
-            whole.lines.parsed + whole.lines.unparsed.iter().sum::<u64>()
-        );
+        assert_eq!(whole.lines.lines, whole.lines.parsed + whole.lines.unparsed.iter().sum::<u64>());
     });
 });
 
@@ -81,12 +78,7 @@ fn replay(state: &State, path: &Path, batch_bytes: usize, tasks: usize) -> Summa
     .expect("the wiring is right");
     let drained = TopologyTestDriver::over_the_wire(topology).finish();
     assert!(drained.is_clean(), "{drained}");
-    let mut summary = kept
-        .0
-        .lock()
-        .expect("nobody panics with it")
-        .take()
-        .expect("a summary");
+    let mut summary = kept.0.lock().expect("nobody panics with it").take().expect("a summary");
     // How many samples are kept goes by the batch.
     summary.lines.samples.clear();
     summary

@@ -16,10 +16,7 @@ fuzz_target!(|json: &[u8]| {
             let again = Settings::parse(&printed).expect("printed settings are in order");
             assert_eq!(again.document, parsed.document, "{printed}");
             assert_eq!(again.document.to_json(), printed);
-            let parts = UrlParts {
-                target: Some(b"/a/b"),
-                ..UrlParts::default()
-            };
+            let parts = UrlParts { target: Some(b"/a/b"), ..UrlParts::default() };
             let url = parts.url(parsed.settings.default_host.as_deref());
             let rule = |settings: &Settings| settings.rules.find(url.as_ref());
             assert_eq!(rule(&parsed.settings), rule(&again.settings));

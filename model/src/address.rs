@@ -50,12 +50,9 @@ fn leading_ipv4(line: &[u8]) -> Option<(Ipv4Addr, usize)> {
     let third = 31 - dots.leading_zeros();
     let mut octets = [0u8; 4];
     let mut wrong = false;
-    for (octet, (start, stop)) in octets.iter_mut().zip([
-        (0, first),
-        (first + 1, second),
-        (second + 1, third),
-        (third + 1, end),
-    ]) {
+    for (octet, (start, stop)) in
+        octets.iter_mut().zip([(0, first), (first + 1, second), (second + 1, third), (third + 1, end)])
+    {
         let length = stop - start;
         wrong |= length == 0 || length > 3;
         let at = start as usize & 15;

@@ -28,10 +28,7 @@ impl fmt::Display for Unattributed {
             }
             Self::OnlyProxies => f.write_str("every hop of X-Forwarded-For is a trusted proxy"),
             Self::BadHop { hop } => {
-                write!(
-                    f,
-                    "hop {hop} from the right of X-Forwarded-For isn't a bare IP address"
-                )
+                write!(f, "hop {hop} from the right of X-Forwarded-For isn't a bare IP address")
             }
         }
     }
@@ -59,10 +56,7 @@ pub fn attribute(
     trusted: &NetworkSet,
 ) -> Result<Client, Unattributed> {
     if trusted.is_empty() || !trusted.contains(remote) {
-        return Ok(Client {
-            address: remote,
-            hop: 0,
-        });
+        return Ok(Client { address: remote, hop: 0 });
     }
     let forwarded_for = forwarded_for.ok_or(Unattributed::NoForwardedFor)?;
     for (at, hop) in forwarded_for.rsplit(|&byte| byte == b',').enumerate() {
@@ -88,22 +82,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn trusted() -> NetworkSet {
-        ["10.0.0.0/24", "2001:db8:cdcd::/48"]
-            .iter()
-            .map(|n| n.parse::<Network>().unwrap())
-            .collect()
+        ["10.0.0.0/24", "2001:db8:cdcd::/48"].iter().map(|n| n.parse::<Network>().unwrap()).collect()
     }
 
     fn check(remote: &str, forwarded_for: Option<&str>, expect: Result<(&str, usize), Unattributed>) {
-        let found = attribute(
-            remote.parse().unwrap(),
-            forwarded_for.map(str::as_bytes),
-            &trusted(),
-        );
-        let expect = expect.map(|(address, hop)| Client {
-            address: address.parse().unwrap(),
-            hop,
-        });
+        let found = attribute(remote.parse().unwrap(), forwarded_for.map(str::as_bytes), &trusted());
+        let expect = expect.map(|(address, hop)| Client { address: address.parse().unwrap(), hop });
         assert_eq!(found, expect, "{remote} {forwarded_for:?}");
     }
 
@@ -111,50 +95,18 @@ mod tests {
     fn hops_from_the_right() {
         check("192.0.2.1", Some("198.51.100.7"), Ok(("192.0.2.1", 0)));
         check("10.0.0.1", Some("198.51.100.7"), Ok(("198.51.100.7", 1)));
-        check(
-            "10.0.0.1",
-            Some("1.1.1.1, 198.51.100.7 ,  10.0.0.9"),
-            Ok(("198.51.100.7", 2)),
-        );
+        check("10.0.0.1", Some("1.1.1.1, 198.51.100.7 ,  10.0.0.9"), Ok(("198.51.100.7", 2)));
         check("10.0.0.1", Some("::ffff:198.51.100.7"), Ok(("198.51.100.7", 1)));
-        check(
-            "2001:db8:cdcd::1",
-            Some("2001:db8::7,::ffff:10.0.0.9"),
-            Ok(("2001:db8::7", 2)),
-        );
+        check("2001:db8:cdcd::1", Some("2001:db8::7,::ffff:10.0.0.9"), Ok(("2001:db8::7", 2)));
         check("10.0.0.1", Some("\\x22, 198.51.100.7"), Ok(("198.51.100.7", 1)));
         check("10.0.0.1", None, Err(Unattributed::NoForwardedFor));
         check("10.0.0.1", Some(""), Err(Unattributed::BadHop { hop: 1 }));
-        check(
-            "10.0.0.1",
-            Some("10.0.0.2, 10.0.0.3"),
-            Err(Unattributed::OnlyProxies),
-        );
-        check(
-            "10.0.0.1",
-            Some("198.51.100.7, , 10.0.0.3"),
-            Err(Unattributed::BadHop { hop: 2 }),
-        );
-        check(
-            "10.0.0.1",
-            Some("198.51.100.7:80"),
-            Err(Unattributed::BadHop { hop: 1 }),
-        );
-        check(
-            "10.0.0.1",
-            Some("198.51.100.7,"),
-            Err(Unattributed::BadHop { hop: 1 }),
-        );
-        check(
-            "10.0.0.1",
-            Some("fe80::1%eth0, 10.0.0.2"),
-            Err(Unattributed::BadHop { hop: 2 }),
-        );
-        check(
-            "10.0.0.1",
-            Some("198.51.100.7\t"),
-            Err(Unattributed::BadHop { hop: 1 }),
-        );
+        check("10.0.0.1", Some("10.0.0.2, 10.0.0.3"), Err(Unattributed::OnlyProxies));
+        check("10.0.0.1", Some("198.51.100.7, , 10.0.0.3"), Err(Unattributed::BadHop { hop: 2 }));
+        check("10.0.0.1", Some("198.51.100.7:80"), Err(Unattributed::BadHop { hop: 1 }));
+        check("10.0.0.1", Some("198.51.100.7,"), Err(Unattributed::BadHop { hop: 1 }));
+        check("10.0.0.1", Some("fe80::1%eth0, 10.0.0.2"), Err(Unattributed::BadHop { hop: 2 }));
+        check("10.0.0.1", Some("198.51.100.7\t"), Err(Unattributed::BadHop { hop: 1 }));
     }
 
     proptest! {

@@ -33,12 +33,7 @@ impl DistinctKeys {
     /// Counts exactly up to so many keys.
     #[must_use]
     pub fn new(exact_to: usize) -> Self {
-        Self {
-            evicted: HashSet::default(),
-            exact_to,
-            exact: true,
-            estimator: CardinalityEstimator::new(),
-        }
+        Self { evicted: HashSet::default(), exact_to, exact: true, estimator: CardinalityEstimator::new() }
     }
 
     /// A key came into the table.
@@ -65,15 +60,9 @@ impl DistinctKeys {
     #[must_use]
     pub fn count(&self, in_table: usize) -> KeyCount {
         if self.exact {
-            KeyCount {
-                keys: (self.evicted.len() + in_table) as u64,
-                estimated: false,
-            }
+            KeyCount { keys: (self.evicted.len() + in_table) as u64, estimated: false }
         } else {
-            KeyCount {
-                keys: self.estimator.estimate() as u64,
-                estimated: true,
-            }
+            KeyCount { keys: self.estimator.estimate() as u64, estimated: true }
         }
     }
 }
@@ -103,20 +92,8 @@ mod tests {
 
     #[test]
     fn exact_over_evictions() {
-        assert_eq!(
-            run(EXACT_TO, 3_000, 100),
-            KeyCount {
-                keys: 3_000,
-                estimated: false
-            }
-        );
-        assert_eq!(
-            run(EXACT_TO, 50, 100),
-            KeyCount {
-                keys: 50,
-                estimated: false
-            }
-        );
+        assert_eq!(run(EXACT_TO, 3_000, 100), KeyCount { keys: 3_000, estimated: false });
+        assert_eq!(run(EXACT_TO, 50, 100), KeyCount { keys: 50, estimated: false });
     }
 
     #[test]

@@ -25,10 +25,7 @@ pub struct KeyState {
     allowed: bool,
     /// Most keys only ever meet one rule.
     first: Counter,
-    #[expect(
-        clippy::box_collection,
-        reason = "few keys have others; all would pay for a wider field"
-    )]
+    #[expect(clippy::box_collection, reason = "few keys have others; all would pay for a wider field")]
     others: Option<Box<Vec<Counter>>>,
     /// Bytes that the windows hold on the heap.
     window_bytes: usize,
@@ -46,12 +43,7 @@ struct Counter {
 
 impl Counter {
     fn new(rule: RuleId) -> Self {
-        Self {
-            rule,
-            tally: 0,
-            tally_span: (Second::NEVER, Second::NEVER),
-            window: Window::default(),
-        }
+        Self { rule, tally: 0, tally_span: (Second::NEVER, Second::NEVER), window: Window::default() }
     }
 
     /// Counts requests of one second. Tells how many times `full` were completed, and the span of the first time;
@@ -126,64 +118,21 @@ impl KeyState {
         if hit.second.behind(self.newest) > i64::from(settings.max_lateness.0) {
             return findings.late(hit.requests);
         }
-        let rule = settings.rules.get(hit.rule);
-        // The window is asked only as far back as a level that is on looks.
-        let levels = rule.and_then(|rule| Levels::of(rule, settings).map(|levels| (rule, levels)));
-        let full = settings.count.get();
         let mut left = hit.requests;
         while left > 0 {
             if hit.second <= self.banned_until {
                 return findings.while_banned(left);
             }
-            let added = match &levels {
-                Some((_, levels)) if !self.known_allowed(version) => {
-                    self.add(hit, left, full, levels.longest)
-                }
-                _ => Added::Open,
+            let Some((rule, fired)) = self.fire(hit, left, version) else {
+                return self.tally(hit, left, version, findings);
             };
-            let decided = match (added, &levels) {
-                (
-                    Added::Full {
-                        taken,
-                        newest,
-                        during,
-                    },
-                    Some((rule, levels)),
-                ) if !self.is_allowed(version) => levels
-                    .action(during)
-                    .map(|action| (taken, newest, during, *rule, action)),
-                _ => None,
-            };
-            let Some((taken, newest, during, rule, action)) = decided else {
-                let taken = if let Added::Full { taken, .. } = added {
-                    taken
-                } else {
-                    left
-                };
-                self.tally(hit, taken, version, findings);
-                left -= taken;
-                continue;
-            };
-            self.tally(hit, taken - 1, version, findings);
-            left -= taken;
-            findings.decision(self.decision(settings, rule, action, newest, during));
-            findings.record(Record {
-                target: settings.keys.network(self.key),
-                rule: Some(rule.name.clone()),
-                count: full,
-                first: Second(newest.0 - i64::from(during.0)),
-                last: newest,
-                alert: if action == Action::Block {
-                    Alert::Blocked
-                } else {
-                    Alert::Warned
-                },
-                place: None,
-            });
-            match action {
+            self.tally(hit, fired.taken - 1, version, findings);
+            left -= fired.taken;
+            self.decide(rule, &fired, settings, findings);
+            match fired.action {
                 Action::Warn => self.counter(hit.rule).tally = 0,
                 Action::Block => {
-                    self.banned_until = self.banned_until.max(newest.plus(rule.block_for));
+                    self.banned_until = self.banned_until.max(fired.newest.plus(rule.block_for));
                     self.first = Counter::new(hit.rule);
                     self.others = None;
                     self.window_bytes = 0;
@@ -192,29 +141,46 @@ impl KeyState {
         }
     }
 
-    fn decision(
-        &self,
-        settings: &Settings,
-        rule: &Rule,
-        action: Action,
-        time: Second,
-        during: Seconds,
-    ) -> Decision {
-        Decision {
-            time,
-            target: settings.keys.network(self.key),
+    /// Adds requests to the window of their rule; whether that is full with some of them and a decision is due.
+    fn fire<'a>(&mut self, hit: Hit, requests: u32, version: Version<'a>) -> Option<(&'a Rule, Fired)> {
+        let settings = version.settings;
+        let rule = settings.rules.get(hit.rule)?;
+        let levels = Levels::of(rule, settings)?;
+        if self.known_allowed(version) {
+            return None;
+        }
+        // The window is asked only as far back as a level that is on looks.
+        let added = self.add(hit, requests, settings.count.get(), levels.longest);
+        let Added::Full { taken, newest, during } = added else { return None };
+        if self.is_allowed(version) {
+            return None;
+        }
+        let action = levels.action(during)?;
+        Some((rule, Fired { taken, newest, during, action }))
+    }
+
+    fn decide(&self, rule: &Rule, fired: &Fired, settings: &Settings, findings: &mut impl Findings) {
+        let target = settings.keys.network(self.key);
+        let count = settings.count.get();
+        let &Fired { newest, during, action, .. } = fired;
+        let (alert, length) = match action {
+            Action::Block => (Alert::Blocked, rule.block_for),
+            Action::Warn => (Alert::Warned, settings.warn_for),
+        };
+        findings.decision(Decision {
+            time: newest,
+            target,
             action,
             rule: rule.name.clone(),
             reason: rule.reason,
-            count: settings.count.get(),
+            count,
             during,
-            length: if action == Action::Block {
-                rule.block_for
-            } else {
-                settings.warn_for
-            },
+            length,
             place: None,
-        }
+        });
+        let first = Second(newest.0 - i64::from(during.0));
+        let rule = Some(rule.name.clone());
+        findings.record(Record { target, rule, count, first, last: newest, alert, place: None });
     }
 
     fn tally(&mut self, hit: Hit, requests: u32, version: Version<'_>, findings: &mut impl Findings) {
@@ -232,11 +198,7 @@ impl KeyState {
             Some(_) => Alert::Normal,
         };
         for record in 0..completed {
-            let (first, last) = if record == 0 {
-                span
-            } else {
-                (hit.second, hit.second)
-            };
+            let (first, last) = if record == 0 { span } else { (hit.second, hit.second) };
             findings.record(Record {
                 target: settings.keys.network(self.key),
                 rule: rule.map(|rule| rule.name.clone()),
@@ -294,6 +256,15 @@ impl KeyState {
     }
 }
 
+/// A window that is full.
+struct Fired {
+    /// How many of the added requests went in, the one that filled it included.
+    taken: u32,
+    newest: Second,
+    during: Seconds,
+    action: Action,
+}
+
 /// Which levels of a rule are on, and how far they look back.
 struct Levels {
     block: Option<Seconds>,
@@ -313,9 +284,7 @@ impl Levels {
         if self.block.is_some_and(|within| during <= within) {
             Some(Action::Block)
         } else {
-            self.warn
-                .is_some_and(|within| during <= within)
-                .then_some(Action::Warn)
+            self.warn.is_some_and(|within| during <= within).then_some(Action::Warn)
         }
     }
 }
@@ -333,9 +302,7 @@ impl TableEntry for KeyState {
     fn heap_bytes(&self) -> usize {
         let others = self.others.as_ref();
         self.window_bytes
-            + others.map_or(0, |others| {
-                size_of::<Vec<Counter>>() + others.capacity() * size_of::<Counter>()
-            })
+            + others.map_or(0, |others| size_of::<Vec<Counter>>() + others.capacity() * size_of::<Counter>())
     }
 
     #[inline]

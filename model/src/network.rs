@@ -31,10 +31,7 @@ impl Network {
     #[must_use]
     pub fn host(address: IpAddr) -> Self {
         let address = canonical(address);
-        Self {
-            first: address,
-            prefix: width(address),
-        }
+        Self { first: address, prefix: width(address) }
     }
 
     /// The network of `address` with a prefix length in bits; longer than the family's width counts as one
@@ -96,9 +93,7 @@ impl Serialize for Network {
 
 impl<'de> Deserialize<'de> for Network {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
@@ -107,9 +102,7 @@ impl FromStr for Network {
 
     fn from_str(text: &str) -> Result<Self, NetworkError> {
         let (literal, prefix) = text.split_once('/').map_or((text, None), |(l, p)| (l, Some(p)));
-        let address: IpAddr = literal
-            .parse()
-            .map_err(|_| NetworkError::Address(text.to_owned()))?;
+        let address: IpAddr = literal.parse().map_err(|_| NetworkError::Address(text.to_owned()))?;
         let Some(prefix) = prefix else {
             return Ok(Self::host(address));
         };
@@ -149,11 +142,7 @@ impl NetworkSet {
     #[must_use]
     pub fn overlaps(&self, network: &Network) -> bool {
         let (first, last) = network.range();
-        let ranges = if network.first.is_ipv4() {
-            &self.v4
-        } else {
-            &self.v6
-        };
+        let ranges = if network.first.is_ipv4() { &self.v4 } else { &self.v6 };
         let at = ranges.partition_point(|&(_, end)| end < first);
         ranges.get(at).is_some_and(|&(start, _)| start <= last)
     }
@@ -220,22 +209,11 @@ mod tests {
             ("::/0", "::/0"),
             ("0.0.0.0/0", "0.0.0.0/0"),
         ] {
-            assert_eq!(
-                text.parse::<Network>().map(|n| n.to_string()).as_deref(),
-                Ok(expect),
-                "{text}"
-            );
+            assert_eq!(text.parse::<Network>().map(|n| n.to_string()).as_deref(), Ok(expect), "{text}");
         }
-        for bad in [
-            "",
-            "10.0.0.0/33",
-            "10.0.0.0/",
-            "10.0.0.0/+8",
-            "::/129",
-            "010.0.0.1",
-            "example.com",
-            "::1%lo",
-        ] {
+        for bad in
+            ["", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "::/129", "010.0.0.1", "example.com", "::1%lo"]
+        {
             assert!(bad.parse::<Network>().is_err(), "{bad}");
         }
     }

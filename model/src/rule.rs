@@ -65,15 +65,11 @@ impl RuleSet {
         }
         let global = match global_urls {
             GlobalUrls::All => None,
-            GlobalUrls::Listed(urls) => Some(PatternIndex::new(
-                urls.into_iter().map(|url| (url, RuleId::GLOBAL)).collect(),
-            )),
+            GlobalUrls::Listed(urls) => {
+                Some(PatternIndex::new(urls.into_iter().map(|url| (url, RuleId::GLOBAL)).collect()))
+            }
         };
-        Self {
-            rules,
-            specials: PatternIndex::new(patterns),
-            global,
-        }
+        Self { rules, specials: PatternIndex::new(patterns), global }
     }
 
     /// The one rule that a request belongs to, or [`RuleId::NONE`].
@@ -104,10 +100,7 @@ impl RuleSet {
 
     /// All rules, the global one first.
     pub fn iter(&self) -> impl Iterator<Item = (RuleId, &Rule)> {
-        self.rules
-            .iter()
-            .enumerate()
-            .map(|(id, rule)| (RuleId(id as u32), rule))
+        self.rules.iter().enumerate().map(|(id, rule)| (RuleId(id as u32), rule))
     }
 }
 
@@ -126,11 +119,7 @@ impl PatternIndex {
     fn new(mut patterns: Vec<(UrlPattern, RuleId)>) -> Self {
         // Of patterns that say the same the first in order stays, so the others must come later.
         patterns.sort_by(|(a, _), (b, _)| a.precedence().cmp(&b.precedence()));
-        if patterns.len() <= FEW {
-            Self::Few(patterns)
-        } else {
-            Self::Many(Hosts::new(patterns))
-        }
+        if patterns.len() <= FEW { Self::Few(patterns) } else { Self::Many(Hosts::new(patterns)) }
     }
 
     fn is_empty(&self) -> bool {
@@ -139,10 +128,9 @@ impl PatternIndex {
 
     fn find(&self, url: &Url<'_>) -> Option<RuleId> {
         match self {
-            Self::Few(patterns) => patterns
-                .iter()
-                .find(|(pattern, _)| pattern.matches(url))
-                .map(|&(_, id)| id),
+            Self::Few(patterns) => {
+                patterns.iter().find(|(pattern, _)| pattern.matches(url)).map(|&(_, id)| id)
+            }
             Self::Many(hosts) => hosts.find(url),
         }
     }
@@ -202,11 +190,7 @@ struct Prefix {
 impl HostIndex {
     fn insert(&mut self, path: &[u8], prefix: bool, id: RuleId) {
         if prefix {
-            self.prefixes.push(Prefix {
-                path: path.to_owned(),
-                id,
-                parent: None,
-            });
+            self.prefixes.push(Prefix { path: path.to_owned(), id, parent: None });
         } else {
             self.exact.entry(path.to_owned()).or_insert(id);
         }
@@ -229,11 +213,7 @@ impl HostIndex {
     }
 
     fn exact(&self, path: &[u8]) -> Option<RuleId> {
-        if self.exact.is_empty() {
-            None
-        } else {
-            self.exact.get(path).copied()
-        }
+        if self.exact.is_empty() { None } else { self.exact.get(path).copied() }
     }
 
     /// Every prefix of `path` is a prefix of the greatest member that isn't above `path`, so that one's chain
@@ -260,20 +240,11 @@ mod tests {
 
     fn rule(name: &str) -> Rule {
         let s = Seconds(1);
-        Rule {
-            name: name.into(),
-            reason: 1,
-            block_within: s,
-            warn_within: s,
-            block_for: s,
-        }
+        Rule { name: name.into(), reason: 1, block_within: s, warn_within: s, block_for: s }
     }
 
     fn rules(urls: GlobalUrls, specials: &[String]) -> RuleSet {
-        let specials = specials
-            .iter()
-            .map(|s| (UrlPattern::parse(s).unwrap(), rule(s)))
-            .collect();
+        let specials = specials.iter().map(|s| (UrlPattern::parse(s).unwrap(), rule(s))).collect();
         RuleSet::new(rule("global"), urls, specials)
     }
 
@@ -282,10 +253,7 @@ mod tests {
         let check = |specials: &[&str], host: Option<&'static str>, path: &str, expect: Option<&str>| {
             let specials: Vec<String> = specials.iter().map(ToString::to_string).collect();
             let set = rules(GlobalUrls::Listed(vec![]), &specials);
-            let url = Url {
-                host: host.map(|h| Cow::Borrowed(h.as_bytes())),
-                path: path.as_bytes(),
-            };
+            let url = Url { host: host.map(|h| Cow::Borrowed(h.as_bytes())), path: path.as_bytes() };
             let found = set.get(set.find(Some(&url))).map(|r| r.name.to_string());
             assert_eq!(found.as_deref(), expect, "{specials:?} {host:?} {path}");
         };

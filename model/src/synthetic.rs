@@ -41,11 +41,7 @@ impl Traffic {
     #[must_use]
     pub fn lines(self) -> Lines {
         let attack_rate = f64::from(self.attackers) * Self::ATTACK_RATE;
-        let visitor_rate = if self.clients == 0 {
-            0.0
-        } else {
-            self.visitor_rate()
-        };
+        let visitor_rate = if self.clients == 0 { 0.0 } else { self.visitor_rate() };
         let total = (visitor_rate + attack_rate).max(1.0);
         let mut random = Xoshiro256PlusPlus::seed_from_u64(self.seed);
         let salt = random.next_u64();
@@ -220,12 +216,7 @@ mod tests {
 
     #[test]
     fn every_line_parses_and_the_seed_decides() {
-        let traffic = Traffic {
-            clients: 1_000,
-            attackers: 3,
-            start: Second(1_795_000_000),
-            seed: 7,
-        };
+        let traffic = Traffic { clients: 1_000, attackers: 3, start: Second(1_795_000_000), seed: 7 };
         let made = log(traffic, 2_000);
         assert_eq!(made, log(traffic, 2_000));
         assert_ne!(made, log(Traffic { seed: 8, ..traffic }, 2_000));
@@ -237,9 +228,6 @@ mod tests {
             attacks += u32::from(attackers.contains(&parsed.remote));
         }
         let share = 150.0 / (150.0 + traffic.visitor_rate()) * 2_000.0;
-        assert!(
-            (f64::from(attacks) - share).abs() < 150.0,
-            "{attacks} attacks, about {share} expected"
-        );
+        assert!((f64::from(attacks) - share).abs() < 150.0, "{attacks} attacks, about {share} expected");
     }
 }

@@ -117,9 +117,7 @@ impl<E: TableEntry> KeyTable<E> {
     #[must_use]
     pub fn guess(&self, hash: u64) -> Option<EntryId> {
         let tag = tag(hash);
-        self.index
-            .find(spread(tag), |slot| slot.tag == tag)
-            .map(|slot| EntryId(slot.id))
+        self.index.find(spread(tag), |slot| slot.tag == tag).map(|slot| EntryId(slot.id))
     }
 
     /// Whether the entry of that id is this key's.
@@ -150,8 +148,7 @@ impl<E: TableEntry> KeyTable<E> {
             self.rebuild_index();
         }
         let tag = tag(hash);
-        self.index
-            .insert_unique(spread(tag), Slot { tag, id }, |slot| spread(slot.tag));
+        self.index.insert_unique(spread(tag), Slot { tag, id }, |slot| spread(slot.tag));
         self.len += 1;
         EntryId(id)
     }
@@ -192,11 +189,7 @@ impl<E: TableEntry> KeyTable<E> {
             if !self.is_over() {
                 return;
             }
-            self.sweep(
-                now,
-                |id, entry| id != spared.0 && entry.heap_bytes() > 0,
-                &mut evicted,
-            );
+            self.sweep(now, |id, entry| id != spared.0 && entry.heap_bytes() > 0, &mut evicted);
         }
     }
 
@@ -239,10 +232,7 @@ impl<E: TableEntry> KeyTable<E> {
 
     #[inline]
     fn entry(&self, id: u32) -> Option<&E> {
-        self.chunks
-            .get(id as usize / CHUNK)?
-            .get(id as usize % CHUNK)?
-            .as_ref()
+        self.chunks.get(id as usize / CHUNK)?.get(id as usize % CHUNK)?.as_ref()
     }
 
     fn sweep(&mut self, now: Second, may_go: impl Fn(u32, &E) -> bool, mut evicted: impl FnMut(Key)) {
@@ -370,9 +360,7 @@ mod tests {
         assert_eq!(table.evicted(), evicted.len() as u64);
         assert_eq!(table.len() + evicted.len(), 60_010);
         for heavy in 0..10 {
-            let id = table
-                .find(key(heavy), table.hash(key(heavy)))
-                .expect("a heavy one stays");
+            let id = table.find(key(heavy), table.hash(key(heavy))).expect("a heavy one stays");
             assert_eq!(table.get_mut(id).count, 60_000);
         }
     }

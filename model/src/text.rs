@@ -32,10 +32,7 @@ mod tests {
 
     #[test]
     fn what_a_terminal_would_obey_is_escaped() {
-        assert_eq!(
-            shown(b"GET \"/\" \x1b[2J\t\xff \xc3\xa4", 100),
-            "GET \"/\" \\u{1b}[2J\\t\\xff \u{e4}"
-        );
+        assert_eq!(shown(b"GET \"/\" \x1b[2J\t\xff \xc3\xa4", 100), "GET \"/\" \\u{1b}[2J\\t\\xff \u{e4}");
         assert_eq!(shown(b"0123456789", 4), "0123… (10 bytes)");
     }
 }

@@ -36,18 +36,9 @@ impl Civil {
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let month_from_march = (5 * day_of_year + 2) / 153;
         let day = (day_of_year - (153 * month_from_march + 2) / 5 + 1) as u8;
-        let month = if month_from_march < 10 {
-            month_from_march + 3
-        } else {
-            month_from_march - 9
-        } as u8;
+        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 } as u8;
         let year = era * 400 + year_of_era + i64::from(month <= 2);
-        Self {
-            year,
-            month,
-            day,
-            second_of_day: moment.0.rem_euclid(DAY) as u32,
-        }
+        Self { year, month, day, second_of_day: moment.0.rem_euclid(DAY) as u32 }
     }
 
     /// As in `$time_local`, in UTC: `22/Nov/2026:10:09:00 +0000`.
@@ -56,48 +47,29 @@ impl Civil {
         let (h, m, s) = self.clock();
         let month = MONTHS[usize::from(self.month) - 1];
         let month = std::str::from_utf8(month).expect("month names are ASCII");
-        format!(
-            "{:02}/{month}/{:04}:{h:02}:{m:02}:{s:02} +0000",
-            self.day, self.year
-        )
+        format!("{:02}/{month}/{:04}:{h:02}:{m:02}:{s:02} +0000", self.day, self.year)
     }
 
     fn clock(&self) -> (u32, u32, u32) {
-        (
-            self.second_of_day / 3600,
-            self.second_of_day / 60 % 60,
-            self.second_of_day % 60,
-        )
+        (self.second_of_day / 3600, self.second_of_day / 60 % 60, self.second_of_day % 60)
     }
 }
 
 impl fmt::Display for Civil {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (h, m, s) = self.clock();
-        write!(
-            f,
-            "{:04}-{:02}-{:02}T{h:02}:{m:02}:{s:02}Z",
-            self.year, self.month, self.day
-        )
+        write!(f, "{:04}-{:02}-{:02}T{h:02}:{m:02}:{s:02}Z", self.year, self.month, self.day)
     }
 }
 
-const MONTHS: [&[u8; 3]; 12] = [
-    b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
-];
+const MONTHS: [&[u8; 3]; 12] =
+    [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
 
 /// Reads `$time_local` (`22/Nov/2026:10:09:00 +0100`); `None` unless it's such a time and exists.
 #[must_use]
 pub fn parse_time_local(text: &[u8]) -> Option<Second> {
     let text: &[u8; TIME_LOCAL_LEN] = text.try_into().ok()?;
-    let separators = [
-        (2, b'/'),
-        (6, b'/'),
-        (11, b':'),
-        (14, b':'),
-        (17, b':'),
-        (20, b' '),
-    ];
+    let separators = [(2, b'/'), (6, b'/'), (11, b':'), (14, b':'), (17, b':'), (20, b' ')];
     if separators.iter().any(|&(at, byte)| text[at] != byte) {
         return None;
     }
@@ -155,8 +127,7 @@ fn digit(byte: u8) -> Option<u32> {
 }
 
 fn digits(text: &[u8]) -> Option<u32> {
-    text.iter()
-        .try_fold(0, |value, &byte| Some(value * 10 + digit(byte)?))
+    text.iter().try_fold(0, |value, &byte| Some(value * 10 + digit(byte)?))
 }
 
 /// Seconds of the day of `10:09:00`; 24:00:00 and leap seconds don't exist.
@@ -217,10 +188,7 @@ pub struct TimeCache {
 
 impl Default for TimeCache {
     fn default() -> Self {
-        Self {
-            text: [0; TIME_LOCAL_LEN],
-            second: Second::NEVER,
-        }
+        Self { text: [0; TIME_LOCAL_LEN], second: Second::NEVER }
     }
 }
 
@@ -281,11 +249,7 @@ mod tests {
     #[test]
     fn iso8601_and_msec() {
         let iso = |text: &str| parse_time_iso8601(text.as_bytes()).map(|s| s.to_string());
-        for good in [
-            "2026-11-22T10:09:00+00:00",
-            "2026-11-22T11:09:00.999+0100",
-            "2026-11-22t10:09:00Z",
-        ] {
+        for good in ["2026-11-22T10:09:00+00:00", "2026-11-22T11:09:00.999+0100", "2026-11-22t10:09:00Z"] {
             assert_eq!(iso(good).as_deref(), Some("2026-11-22T10:09:00Z"), "{good}");
         }
         for bad in [

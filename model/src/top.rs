@@ -17,10 +17,7 @@ impl<T: Hash + Eq + Clone + Ord> Top<T> {
     /// Holds at least the `held` most frequent ones.
     #[must_use]
     pub fn new(held: usize) -> Self {
-        Self {
-            counts: HashMap::default(),
-            held: held.max(1),
-        }
+        Self { counts: HashMap::default(), held: held.max(1) }
     }
 
     /// Counts one.
@@ -47,11 +44,7 @@ impl<T: Hash + Eq + Clone + Ord> Top<T> {
     pub fn most(&self, most: usize) -> Vec<(T, u64)> {
         let mut sorted: Vec<(&T, u64)> = self.iter().collect();
         sorted.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
-        sorted
-            .into_iter()
-            .take(most)
-            .map(|(thing, count)| (thing.clone(), count))
-            .collect()
+        sorted.into_iter().take(most).map(|(thing, count)| (thing.clone(), count)).collect()
     }
 }
 
@@ -68,10 +61,7 @@ mod tests {
             }
             top.add(&(1_000 + round));
         }
-        assert_eq!(
-            top.most(5),
-            (0..5).map(|frequent| (frequent, 1_000)).collect::<Vec<_>>()
-        );
+        assert_eq!(top.most(5), (0..5).map(|frequent| (frequent, 1_000)).collect::<Vec<_>>());
         assert!(top.iter().count() <= 20);
     }
 }

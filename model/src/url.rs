@@ -35,13 +35,8 @@ impl<'a> UrlParts<'a> {
             Some(authority) => Some(normal_host(authority)),
             None => self.host.map(normal_host),
         };
-        let host = host
-            .or(default_host.map(Cow::Borrowed))
-            .filter(|host| !host.is_empty());
-        Some(Url {
-            host,
-            path: if path.is_empty() { b"/" } else { path },
-        })
+        let host = host.or(default_host.map(Cow::Borrowed)).filter(|host| !host.is_empty());
+        Some(Url { host, path: if path.is_empty() { b"/" } else { path } })
     }
 }
 
@@ -57,9 +52,8 @@ fn split_target(target: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
     if target.first() == Some(&b'/') {
         return Some((None, cut_query(target)));
     }
-    let scheme_end = target
-        .iter()
-        .position(|&b| !(b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.')))?;
+    let scheme_end =
+        target.iter().position(|&b| !(b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.')))?;
     if !target[0].is_ascii_alphabetic() || !target[scheme_end..].starts_with(b"://") {
         return None;
     }
@@ -127,12 +121,7 @@ impl UrlPattern {
             (_, host) if host.is_empty() => return Err(UrlPatternError::NoHost),
             (_, host) => Some(host),
         };
-        Ok(Self {
-            text: text.to_owned(),
-            host,
-            path: path.as_bytes().to_owned(),
-            prefix,
-        })
+        Ok(Self { text: text.to_owned(), host, path: path.as_bytes().to_owned(), prefix })
     }
 
     /// The pattern as the settings have it: what decisions print.
@@ -162,27 +151,15 @@ impl UrlPattern {
     /// Whether a URL matches.
     #[must_use]
     pub fn matches(&self, url: &Url<'_>) -> bool {
-        let host = self
-            .host
-            .as_ref()
-            .is_none_or(|host| url.host.as_deref() == Some(host));
-        host && if self.prefix {
-            url.path.starts_with(&self.path)
-        } else {
-            url.path == self.path
-        }
+        let host = self.host.as_ref().is_none_or(|host| url.host.as_deref() == Some(host));
+        host && if self.prefix { url.path.starts_with(&self.path) } else { url.path == self.path }
     }
 
     /// The order in which patterns are tried where several match: exact before prefix, with host before
     /// any-host, longer before shorter, then byte order.
     #[must_use]
     pub fn precedence(&self) -> impl Ord + '_ {
-        (
-            self.prefix,
-            self.host.is_none(),
-            std::cmp::Reverse(self.path.len()),
-            self.text.as_bytes(),
-        )
+        (self.prefix, self.host.is_none(), std::cmp::Reverse(self.path.len()), self.text.as_bytes())
     }
 }
 
@@ -197,19 +174,12 @@ mod tests {
     use super::*;
 
     fn check(request: &str, host: Option<&str>, default: Option<&str>, expect: &str) {
-        let parts = UrlParts {
-            target: request_target(request.as_bytes()),
-            host: host.map(str::as_bytes),
-            uri: None,
-        };
-        let found = parts
-            .url(default.map(str::as_bytes))
-            .map_or("none".to_owned(), |url| {
-                let host = url
-                    .host
-                    .map_or("*".to_owned(), |h| String::from_utf8_lossy(&h).into_owned());
-                format!("{host} {}", String::from_utf8_lossy(url.path))
-            });
+        let parts =
+            UrlParts { target: request_target(request.as_bytes()), host: host.map(str::as_bytes), uri: None };
+        let found = parts.url(default.map(str::as_bytes)).map_or("none".to_owned(), |url| {
+            let host = url.host.map_or("*".to_owned(), |h| String::from_utf8_lossy(&h).into_owned());
+            format!("{host} {}", String::from_utf8_lossy(url.path))
+        });
         assert_eq!(found, expect, "{request:?} {host:?} {default:?}");
     }
 
@@ -227,12 +197,7 @@ mod tests {
         );
         check("GET http://user:pw@h@Host:8080 HTTP/1.1", None, None, "host /");
         check("GET http://host?x HTTP/1.1", None, None, "host /");
-        check(
-            "GET http://[2001:DB8::1]:80/x HTTP/1.1",
-            None,
-            None,
-            "[2001:db8::1] /x",
-        );
+        check("GET http://[2001:DB8::1]:80/x HTTP/1.1", None, None, "[2001:db8::1] /x");
         check("GET http:///x HTTP/1.1", Some("h"), Some("d"), "* /x");
         check("GET HTTP+x.1-://h/x HTTP/1.1", None, None, "h /x");
         check("GET 1http://h/x HTTP/1.1", None, None, "none");
@@ -248,34 +213,19 @@ mod tests {
 
     #[test]
     fn uri_is_the_path_where_it_is_logged() {
-        let parts = UrlParts {
-            target: Some(b"http://h/%61?x"),
-            host: Some(b"i"),
-            uri: Some(b"/a?b"),
-        };
+        let parts = UrlParts { target: Some(b"http://h/%61?x"), host: Some(b"i"), uri: Some(b"/a?b") };
         let url = parts.url(None).unwrap();
         assert_eq!((url.host.as_deref(), url.path), (Some(&b"h"[..]), &b"/a?b"[..]));
-        let bad = UrlParts {
-            target: Some(b"/b?x"),
-            host: None,
-            uri: Some(b"-"),
-        };
+        let bad = UrlParts { target: Some(b"/b?x"), host: None, uri: Some(b"-") };
         assert_eq!(bad.url(None).unwrap().path, b"/b");
-        let none = UrlParts {
-            target: Some(b"*"),
-            host: None,
-            uri: Some(b"/a"),
-        };
+        let none = UrlParts { target: Some(b"*"), host: None, uri: Some(b"/a") };
         assert_eq!(none.url(None), None);
     }
 
     #[test]
     fn patterns() {
         let matches = |pattern: &str, host: Option<&'static str>, path: &'static str| {
-            let url = Url {
-                host: host.map(|h| Cow::Borrowed(h.as_bytes())),
-                path: path.as_bytes(),
-            };
+            let url = Url { host: host.map(|h| Cow::Borrowed(h.as_bytes())), path: path.as_bytes() };
             UrlPattern::parse(pattern).unwrap().matches(&url)
         };
         assert!(matches("www.Example.com:80/a", Some("www.example.com"), "/a"));

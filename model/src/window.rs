@@ -56,11 +56,7 @@ pub enum Added {
 
 impl Default for Window {
     fn default() -> Self {
-        Self {
-            newest: Second::NEVER,
-            total: 0,
-            slots: Slots::EMPTY,
-        }
+        Self { newest: Second::NEVER, total: 0, slots: Slots::EMPTY }
     }
 }
 
@@ -79,30 +75,14 @@ impl Window {
         let missing = full.saturating_sub(self.total).max(1);
         if requests < missing {
             self.total += requests;
-            self.slots.insert(
-                Slot {
-                    second: second.0 as u32,
-                    requests,
-                },
-                self.newest.0 as u32,
-            );
+            self.slots.insert(Slot { second: second.0 as u32, requests }, self.newest.0 as u32);
             return Added::Open;
         }
         let newest = self.newest;
-        self.slots.insert(
-            Slot {
-                second: second.0 as u32,
-                requests: missing,
-            },
-            newest.0 as u32,
-        );
+        self.slots.insert(Slot { second: second.0 as u32, requests: missing }, newest.0 as u32);
         let during = self.slots.span_of_newest(full, newest.0 as u32);
         self.clear();
-        Added::Full {
-            taken: missing,
-            newest,
-            during: Seconds(during),
-        }
+        Added::Full { taken: missing, newest, during: Seconds(during) }
     }
 
     /// Forgets all requests.
@@ -143,13 +123,7 @@ impl Window {
 }
 
 impl Slots {
-    const EMPTY: Self = Self::Few {
-        used: 0,
-        slots: [Slot {
-            second: 0,
-            requests: 0,
-        }; FEW],
-    };
+    const EMPTY: Self = Self::Few { used: 0, slots: [Slot { second: 0, requests: 0 }; FEW] };
 
     fn first(&self) -> Option<Slot> {
         match self {
@@ -183,10 +157,7 @@ impl Slots {
                 if let Some(same) = held.iter_mut().find(|held| held.second == slot.second) {
                     same.requests += slot.requests;
                 } else if usize::from(*used) < FEW {
-                    let at = held
-                        .iter()
-                        .take_while(|held| newest.wrapping_sub(held.second) > age)
-                        .count();
+                    let at = held.iter().take_while(|held| newest.wrapping_sub(held.second) > age).count();
                     slots[at..=usize::from(*used)].rotate_right(1);
                     slots[at] = slot;
                     *used += 1;
@@ -315,11 +286,7 @@ mod tests {
         let mut window = Window::default();
         assert_eq!(window.add(Second(1), 3, 10, Seconds(9)), Added::Open);
         assert_eq!(window.add(Second(2), 3, 10, Seconds(9)), Added::Open);
-        let full = Added::Full {
-            taken: 1,
-            newest: Second(2),
-            during: Seconds(0),
-        };
+        let full = Added::Full { taken: 1, newest: Second(2), during: Seconds(0) };
         assert_eq!(window.add(Second(2), 1, 4, Seconds(9)), full);
     }
 }

@@ -147,10 +147,7 @@ fn then_a_closed_request() {
         ("GET /a?b=\\x22&c=%22 HTTP/1.1", "/a?b=\\x22&c=%22"),
         ("GET /a", "/a"),
         ("GET  /a HTTP/1.1", ""),
-        (
-            "GET http://www.example.com/a HTTP/1.1",
-            "http://www.example.com/a",
-        ),
+        ("GET http://www.example.com/a HTTP/1.1", "http://www.example.com/a"),
         ("", "none"),
         ("-", "none"),
         ("\\x16\\x03\\x01\\x02\\x00", "none"),
@@ -160,49 +157,24 @@ fn then_a_closed_request() {
         ("GET ", ""),
         ("[22/Nov/2000:10:09:00 +0000]", "+0000]"),
     ] {
-        check(
-            "combined",
-            rest(format!("\"{request}\" 200 5")),
-            &format!("198.51.100.7 {target}"),
-        );
+        check("combined", rest(format!("\"{request}\" 200 5")), &format!("198.51.100.7 {target}"));
     }
-    check(
-        "combined",
-        rest(b"\"\x16\x03\x01\x00\xff\" 200 5"),
-        "198.51.100.7 none",
-    );
-    check(
-        "combined",
-        rest(b"\"GET /\xff HTTP/1.1\" 200 5"),
-        "198.51.100.7 /\u{fffd}",
-    );
+    check("combined", rest(b"\"\x16\x03\x01\x00\xff\" 200 5"), "198.51.100.7 none");
+    check("combined", rest(b"\"GET /\xff HTTP/1.1\" 200 5"), "198.51.100.7 /\u{fffd}");
     let long = "a".repeat(MIB);
-    check(
-        "combined",
-        rest(format!("\"GET /{long}\" 200 5")),
-        &format!("198.51.100.7 /{long}"),
-    );
-    for broken in [
-        "\"GET /a HTTP/1.1 200 5",
-        "\"",
-        "\"GET /a HTTP/1.1\\\" 200 5",
-        "\"GET /a HTTP/1.1\\\\\\\" 200 5",
-    ] {
+    check("combined", rest(format!("\"GET /{long}\" 200 5")), &format!("198.51.100.7 /{long}"));
+    for broken in
+        ["\"GET /a HTTP/1.1 200 5", "\"", "\"GET /a HTTP/1.1\\\" 200 5", "\"GET /a HTTP/1.1\\\\\\\" 200 5"]
+    {
         check("combined", rest(broken), "request");
     }
     for unquoted in ["GET /a HTTP/1.1 200 5", "GET /a HTTP/1.1\" 200 5", ""] {
         let line = rest(unquoted);
-        let parsed = LineParser::new(format("combined"))
-            .parse(&line)
-            .map(|line| line.remote);
+        let parsed = LineParser::new(format("combined")).parse(&line).map(|line| line.remote);
         assert!(parsed.is_err(), "{unquoted}");
     }
     check("combined", rest(format!("\"{long}")), "request");
-    check(
-        "combined",
-        rest(format!("\"{}", "\\\"".repeat(MIB / 2))),
-        "request",
-    );
+    check("combined", rest(format!("\"{}", "\\\"".repeat(MIB / 2))), "request");
 }
 
 #[test]
@@ -212,60 +184,29 @@ fn then_status_and_bytes() {
         check("combined", line, &format!("198.51.100.7 /a{shown}"));
     }
     for status in ["", "-", "20", "2000", "20x", "+20", " 200", "2 00", "٢٠٠"] {
-        check(
-            "combined",
-            rest(format!("\"GET /a HTTP/1.1\" {status} 5")),
-            "status",
-        );
+        check("combined", rest(format!("\"GET /a HTTP/1.1\" {status} 5")), "status");
     }
     check("combined", rest("\"GET /a HTTP/1.1\"200 5"), "status");
     check("combined", rest("\"GET /a HTTP/1.1\""), "status");
     check("combined", rest("\"GET /a\" HTTP/1.1\" 200 5"), "status");
     for bytes in ["0", "5", "-", "00", "99999999999999999999999999"] {
-        check(
-            "combined",
-            rest(format!("\"GET /a HTTP/1.1\" 200 {bytes}")),
-            "198.51.100.7 /a",
-        );
+        check("combined", rest(format!("\"GET /a HTTP/1.1\" 200 {bytes}")), "198.51.100.7 /a");
     }
-    for bytes in [
-        "", " ", "x", "5x", "-5", "--", "5,", "0x10", "5\t", "5\"", "+5", "1.5",
-    ] {
-        check(
-            "combined",
-            rest(format!("\"GET /a HTTP/1.1\" 200 {bytes}")),
-            "bytes",
-        );
+    for bytes in ["", " ", "x", "5x", "-5", "--", "5,", "0x10", "5\t", "5\"", "+5", "1.5"] {
+        check("combined", rest(format!("\"GET /a HTTP/1.1\" 200 {bytes}")), "bytes");
     }
     check("combined", rest("\"GET /a HTTP/1.1\" 200"), "bytes");
 }
 
 #[test]
 fn what_follows_may_be_broken() {
-    for tail in [
-        "",
-        " ",
-        " \"",
-        " \"-\" \"-\"",
-        " \"-\" \"unclosed",
-        " x",
-        " \"a\" \"b\" \"c\" d",
-        " \\",
-    ] {
+    for tail in ["", " ", " \"", " \"-\" \"-\"", " \"-\" \"unclosed", " x", " \"a\" \"b\" \"c\" d", " \\"] {
         let line = rest(format!("\"GET /a HTTP/1.1\" 200 5{tail}"));
         check("combined", line, "198.51.100.7 /a");
     }
-    check(
-        "combined",
-        rest(b"\"GET /a HTTP/1.1\" 200 5 \xff\x00\"\x80"),
-        "198.51.100.7 /a",
-    );
+    check("combined", rest(b"\"GET /a HTTP/1.1\" 200 5 \xff\x00\"\x80"), "198.51.100.7 /a");
     let tail = "\"".repeat(MIB);
-    check(
-        "combined",
-        rest(format!("\"GET /a HTTP/1.1\" 200 5 {tail}")),
-        "198.51.100.7 /a",
-    );
+    check("combined", rest(format!("\"GET /a HTTP/1.1\" 200 5 {tail}")), "198.51.100.7 /a");
 }
 
 #[test]

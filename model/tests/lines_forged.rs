@@ -90,35 +90,22 @@ fn chosen_bytes() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn chosen() -> impl Strategy<Value = Chosen> {
-    (chosen_bytes(), chosen_bytes(), chosen_bytes(), chosen_bytes()).prop_map(
-        |(user, agent, forwarded_for, target)| Chosen {
-            user,
-            agent,
-            forwarded_for,
-            target,
-        },
-    )
+    (chosen_bytes(), chosen_bytes(), chosen_bytes(), chosen_bytes())
+        .prop_map(|(user, agent, forwarded_for, target)| Chosen { user, agent, forwarded_for, target })
 }
 
 /// Writes a line as nginx does.
 fn written(format: &str, address: &str, chosen: &Chosen) -> Vec<u8> {
     let template = match format {
         "combined" => PROOF[1].replace(" \"$http_x_forwarded_for\"", ""),
-        _ => format
-            .rsplit_once('\'')
-            .map_or(format, |(text, _)| text.split_once('\'').unwrap().1)
-            .to_owned(),
+        _ => format.rsplit_once('\'').map_or(format, |(text, _)| text.split_once('\'').unwrap().1).to_owned(),
     };
-    let escape = ["json", "none"]
-        .into_iter()
-        .find(|escape| format.contains(&format!("escape={escape}")));
+    let escape = ["json", "none"].into_iter().find(|escape| format.contains(&format!("escape={escape}")));
     let mut line = Vec::new();
     let mut rest = template.as_str();
     while let Some((literal, behind)) = rest.split_once('$') {
         line.extend_from_slice(literal.as_bytes());
-        let end = behind
-            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-            .unwrap_or(behind.len());
+        let end = behind.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(behind.len());
         let request = [b"GET ", &chosen.target[..], b" HTTP/1.1"].concat();
         let value: &[u8] = match &behind[..end] {
             "remote_addr" => address.as_bytes(),
@@ -162,9 +149,7 @@ fn proxies() -> NetworkSet {
 /// Whose the line is: an address, or nobody's.
 fn owner(format: &LogFormat, line: &[u8], trusted: &NetworkSet) -> Option<IpAddr> {
     let parsed = LineParser::new(format.clone()).parse(line).ok()?.clone();
-    attribute(parsed.remote, parsed.forwarded_for.as_deref(), trusted)
-        .ok()
-        .map(|client| client.address)
+    attribute(parsed.remote, parsed.forwarded_for.as_deref(), trusted).ok().map(|client| client.address)
 }
 
 #[test]
@@ -199,11 +184,7 @@ fn behind_a_proxy_too() {
         } else {
             [&chosen.forwarded_for[..], b", ", REAL.as_bytes()].concat()
         };
-        for text in PROOF
-            .iter()
-            .chain(&WEAK)
-            .filter(|text| text.contains("forwarded"))
-        {
+        for text in PROOF.iter().chain(&WEAK).filter(|text| text.contains("forwarded")) {
             let line = written(text, PROXY, &chosen);
             let owner = owner(&format(text), &line, &proxies());
             if PROOF.contains(text) {
@@ -224,10 +205,7 @@ fn no_bytes_make_the_parser_panic() {
     let formats: Vec<LogFormat> = PROOF
         .iter()
         .chain(&WEAK)
-        .chain(&[
-            "json",
-            "$msec $remote_addr $scheme://$host$uri$is_args$args \"$host$request_uri\"",
-        ])
+        .chain(&["json", "$msec $remote_addr $scheme://$host$uri$is_args$args \"$host$request_uri\""])
         .map(|text| format(text))
         .collect();
     let line = prop_oneof![prop::collection::vec(any::<u8>(), 0..200), chosen_bytes()];

@@ -16,16 +16,8 @@ fn json_by_the_keys_of_a_directive() {
         "q":"GET /a HTTP/1.1", "ip":"10.0.0.1", "list":["ip"], "none":null, "t":"2026-11-22T10:09:00Z" } "#;
     check(JSON, reordered.replace('\n', " "), read);
     for (from, to, expect) in [
-        (
-            r#""ip":"10.0.0.1""#,
-            r#""ip":"10.0.0.1","ip":"9.9.9.9""#,
-            "ambiguous",
-        ),
-        (
-            r#""ip":"10.0.0.1""#,
-            r#""ip":"10.0.0.1","i\u0070":"9.9.9.9""#,
-            "ambiguous",
-        ),
+        (r#""ip":"10.0.0.1""#, r#""ip":"10.0.0.1","ip":"9.9.9.9""#, "ambiguous"),
+        (r#""ip":"10.0.0.1""#, r#""ip":"10.0.0.1","i\u0070":"9.9.9.9""#, "ambiguous"),
         (r#""x":"1.1.1.1""#, r#""x":"1.1.1.1","x":"9.9.9.9""#, "ambiguous"),
         (r#""ip":"10.0.0.1","#, "", "json"),
         (r#""ip":"10.0.0.1""#, r#""ip":null"#, "json"),
@@ -41,11 +33,7 @@ fn json_by_the_keys_of_a_directive() {
         (r#""x":"1.1.1.1""#, r#""x":"""#, "10.0.0.1 /a host=h"),
         (r#","x":"1.1.1.1""#, "", "10.0.0.1 /a host=h"),
         (r#""h":"h""#, "", "10.0.0.1 /a xff=1.1.1.1"),
-        (
-            "GET /a",
-            r"GET \/a\t\u00e9\x41",
-            "10.0.0.1 /a\té\\x41 host=h xff=1.1.1.1",
-        ),
+        ("GET /a", r"GET \/a\t\u00e9\x41", "10.0.0.1 /a\té\\x41 host=h xff=1.1.1.1"),
         ("GET /a HTTP/1.1", "", "10.0.0.1 none host=h xff=1.1.1.1"),
         ("}}", "}", "json"),
         ("}}", "}},", "json"),
@@ -53,11 +41,7 @@ fn json_by_the_keys_of_a_directive() {
     ] {
         check(JSON, whole.replacen(from, to, 1), expect);
     }
-    let latin1 = whole
-        .replace(r#":"h""#, ":\"h\u{ff}\"")
-        .chars()
-        .map(|c| c as u8)
-        .collect::<Vec<u8>>();
+    let latin1 = whole.replace(r#":"h""#, ":\"h\u{ff}\"").chars().map(|c| c as u8).collect::<Vec<u8>>();
     check(JSON, latin1, "10.0.0.1 /a host=h\u{fffd} xff=1.1.1.1");
     check(JSON, "", "empty");
     check(JSON, "[".repeat(1 << 20), "json");
@@ -81,26 +65,10 @@ fn json_by_the_names_of_variables() {
         r#"{"@timestamp":"2026-11-22T10:09:00.123Z","remote_addr":"10.0.0.1","uri":"/a","host":"h","xff":"-"}"#,
         "10.0.0.1 /a host=h",
     );
-    check(
-        "json",
-        r#"{"remote_addr":"10.0.0.1","request":"GET /a x"}"#,
-        "time",
-    );
-    check(
-        "json",
-        r#"{"time":"2026-11-22T10:09:00Z","request":"GET /a x"}"#,
-        "json",
-    );
-    check(
-        "json",
-        r#"{"time":"2026-11-22T10:09:00Z","remote_addr":"10.0.0.1"}"#,
-        "10.0.0.1 none",
-    );
-    check(
-        "json",
-        "10.0.0.1 - - [22/Nov/2026:10:09:00 +0000] \"GET /a HTTP/1.1\" 200 5",
-        "json",
-    );
+    check("json", r#"{"remote_addr":"10.0.0.1","request":"GET /a x"}"#, "time");
+    check("json", r#"{"time":"2026-11-22T10:09:00Z","request":"GET /a x"}"#, "json");
+    check("json", r#"{"time":"2026-11-22T10:09:00Z","remote_addr":"10.0.0.1"}"#, "10.0.0.1 none");
+    check("json", "10.0.0.1 - - [22/Nov/2026:10:09:00 +0000] \"GET /a HTTP/1.1\" 200 5", "json");
 }
 
 #[test]
@@ -111,21 +79,9 @@ fn what_only_json_can_hold() {
         r#"{"ip":"10.0.0.1","t":"1795342140.0","q":"GET /%61 HTTP/1.1","u":"/a"}"#,
         "10.0.0.1 /%61 uri=/a",
     );
-    check(
-        format,
-        r#"{"ip":"10.0.0.1","t":"1795342140.0","q":"GET /\" HTTP/1.1","u":"-"}"#,
-        "10.0.0.1 /\"",
-    );
+    check(format, r#"{"ip":"10.0.0.1","t":"1795342140.0","q":"GET /\" HTTP/1.1","u":"-"}"#, "10.0.0.1 /\"");
     let without_request = r#"log_format j escape=json '{"ip":"$remote_addr","t":"$msec","u":"$uri"}';"#;
-    check(
-        without_request,
-        r#"{"ip":"10.0.0.1","t":"1795342140.0","u":"/a"}"#,
-        "10.0.0.1 /a uri=/a",
-    );
+    check(without_request, r#"{"ip":"10.0.0.1","t":"1795342140.0","u":"/a"}"#, "10.0.0.1 /a uri=/a");
     let time = r#""time":"2026-11-22T10:09:00Z""#;
-    check(
-        "json",
-        format!(r#"{{"remote_addr":"10.0.0.1",{time},"host":true}}"#),
-        "10.0.0.1 none host=true",
-    );
+    check("json", format!(r#"{{"remote_addr":"10.0.0.1",{time},"host":true}}"#), "10.0.0.1 none host=true");
 }

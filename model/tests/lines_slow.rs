@@ -58,21 +58,11 @@ fn slow_time(text: &str) -> Option<i64> {
     let [day, month, year, hour, minute, second] = parts[..] else {
         return None;
     };
-    let shape = (
-        &text[2..3],
-        &text[6..7],
-        &text[11..12],
-        &text[14..15],
-        &text[17..18],
-    );
+    let shape = (&text[2..3], &text[6..7], &text[11..12], &text[14..15], &text[17..18]);
     if shape != ("/", "/", ":", ":", ":") {
         return None;
     }
-    let number = |text: &str| {
-        text.bytes()
-            .all(|b| b.is_ascii_digit())
-            .then(|| text.parse::<i64>().ok())?
-    };
+    let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<i64>().ok())?;
     let month = MONTHS.split(' ').position(|name| name == month)?;
     let (day, year, hour) = (number(day)?, number(year)?, number(hour)?);
     let (minute, second) = (number(minute)?, number(second)?);
@@ -101,40 +91,19 @@ fn part(good: &'static [&'static str], bad: &'static [&'static str]) -> impl Str
 }
 
 fn line() -> impl Strategy<Value = String> {
-    let time = (
-        0u32..33,
-        0usize..13,
-        1900u32..2200,
-        0u32..26,
-        0u32..62,
-        0u32..1500,
-    )
-        .prop_map(|(day, month, year, hour, minute, zone)| {
-            let month = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec xxx"
-                .split(' ')
-                .nth(month)
-                .unwrap();
+    let time = (0u32..33, 0usize..13, 1900u32..2200, 0u32..26, 0u32..62, 0u32..1500).prop_map(
+        |(day, month, year, hour, minute, zone)| {
+            let month = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec xxx".split(' ').nth(month).unwrap();
             let sign = if zone % 2 == 0 { '+' } else { '-' };
             format!("{day:02}/{month}/{year}:{hour:02}:{minute:02}:{minute:02} {sign}{zone:04}")
-        });
+        },
+    );
     let parts = (
-        part(
-            &["198.51.100.7", "2001:db8::1", "::ffff:1.2.3.4"],
-            &["1.2.3.4:80", "01.2.3.4", "-", ""],
-        ),
-        part(
-            &[" - - ", " - bob ", " - a b "],
-            &[" ", "", " - \\\" ", " - \" ", " - [ ", " - x [y] "],
-        ),
+        part(&["198.51.100.7", "2001:db8::1", "::ffff:1.2.3.4"], &["1.2.3.4:80", "01.2.3.4", "-", ""]),
+        part(&[" - - ", " - bob ", " - a b "], &[" ", "", " - \\\" ", " - \" ", " - [ ", " - x [y] "]),
         prop_oneof![4 => Just(NOW.to_owned()), 3 => time, 1 => "[ -~]{20,30}"],
-        part(
-            &["GET /a HTTP/1.1", "", "GET /\\\" x", "a\\\\"],
-            &["GET \" /a", "GET /a\\", "\\\\\\"],
-        ),
-        part(
-            &[" 200 5", " 404 -", " 200 0 \"-\" \"-\""],
-            &[" 20 5", " 200", " 200 5x", "200 5", "  200 5"],
-        ),
+        part(&["GET /a HTTP/1.1", "", "GET /\\\" x", "a\\\\"], &["GET \" /a", "GET /a\\", "\\\\\\"]),
+        part(&[" 200 5", " 404 -", " 200 0 \"-\" \"-\""], &[" 20 5", " 200", " 200 5x", "200 5", "  200 5"]),
         prop::option::weighted(0.2, (0usize..200, prop::bool::ANY)),
     );
     parts.prop_map(|(address, user, time, request, end, damage)| {
@@ -161,10 +130,7 @@ fn equals_the_slow_parser() {
             Err(_) => "unparsed".to_owned(),
             Ok(parsed) => {
                 parsed_lines.set(parsed_lines.get() + 1);
-                let target = parsed
-                    .target
-                    .as_deref()
-                    .map_or("none".into(), String::from_utf8_lossy);
+                let target = parsed.target.as_deref().map_or("none".into(), String::from_utf8_lossy);
                 format!("{} {target} {} {}", parsed.remote, parsed.second.0, parsed.status)
             }
         };

@@ -32,11 +32,7 @@ fn rules(settings: &Settings) -> Vec<(String, u8, u32, u32, u32)> {
 
 #[test]
 fn an_empty_object_is_the_defaults() {
-    let Parsed {
-        settings,
-        document,
-        warnings,
-    } = Settings::parse("{}").unwrap();
+    let Parsed { settings, document, warnings } = Settings::parse("{}").unwrap();
     assert_eq!(warnings, []);
     assert_eq!(document, Document::default());
     assert_eq!(settings.count.get(), 200);
@@ -49,52 +45,28 @@ fn an_empty_object_is_the_defaults() {
     assert_eq!(settings.default_host, None);
     let seconds = [settings.max_lateness, settings.max_event_age, settings.warn_for];
     assert_eq!(seconds, [Seconds(60), Seconds(300), Seconds(60)]);
-    assert_eq!(
-        (settings.max_new_bans_per_minute, settings.max_banned_share),
-        (10_000, 0.2)
-    );
+    assert_eq!((settings.max_new_bans_per_minute, settings.max_banned_share), (10_000, 0.2));
     assert_eq!((settings.retention_days, settings.records_kept), (30, 1_000_000));
 }
 
 #[test]
 fn the_example_of_2016() {
-    let Parsed {
-        settings, warnings, ..
-    } = Settings::parse(EXAMPLE).unwrap();
+    let Parsed { settings, warnings, .. } = Settings::parse(EXAMPLE).unwrap();
     let captcha = "www.example.com/captcha/create/".to_owned();
-    assert_eq!(
-        rules(&settings),
-        [("global".to_owned(), 0, 20, 20, 1), (captcha, 1, 20, 20, 1)]
-    );
+    assert_eq!(rules(&settings), [("global".to_owned(), 0, 20, 20, 1), (captcha, 1, 20, 20, 1)]);
     assert!(settings.allowlist.contains(address("36.110.40.170")));
     assert!(!settings.allowlist.contains(address("36.110.40.171")));
     let warnings: Vec<&str> = warnings.iter().map(|warning| warning.path.as_str()).collect();
-    assert_eq!(
-        warnings,
-        [
-            "threshold_w_secound",
-            "special_rule[\"www.example.com/captcha/create/\"]"
-        ]
-    );
+    assert_eq!(warnings, ["threshold_w_secound", "special_rule[\"www.example.com/captcha/create/\"]"]);
 }
 
 #[test]
 fn special_rules_inherit_wherever_they_stand() {
     let json = r#"{"special_rule": {"/b": {}, "/a": {"threshold_secound": "3"}, "H/c*": {"block_second": 0}},
         "threshold_w_secound": 7, "threshold_secound": 6, "block_second": 5}"#;
-    let Parsed {
-        settings, document, ..
-    } = Settings::parse(json).unwrap();
-    let expect = [
-        ("global", 0, 7, 6, 5),
-        ("/b", 1, 7, 6, 5),
-        ("/a", 1, 7, 3, 5),
-        ("H/c*", 1, 7, 6, 0),
-    ];
-    assert_eq!(
-        rules(&settings),
-        expect.map(|(name, r, w, b, l)| (name.to_owned(), r, w, b, l))
-    );
+    let Parsed { settings, document, .. } = Settings::parse(json).unwrap();
+    let expect = [("global", 0, 7, 6, 5), ("/b", 1, 7, 6, 5), ("/a", 1, 7, 3, 5), ("H/c*", 1, 7, 6, 0)];
+    assert_eq!(rules(&settings), expect.map(|(name, r, w, b, l)| (name.to_owned(), r, w, b, l)));
     let shown: Value = serde_json::from_str(&document.to_json()).unwrap();
     let inherited = json!({"threshold_w_secound": 7, "threshold_secound": 3, "block_second": 5});
     assert_eq!(shown["special_rule"]["/a"], inherited);
@@ -116,22 +88,10 @@ fn a_prefix_that_overlaps_a_guarded_address_is_guarded() {
     let json = json!({"ip_white_list": ["2001:db8:1:2::7", "203.0.113.0/30"], "protected": ["198.51.100.9"]});
     let settings = parse(&json).settings;
     let guards = |literal: &str| settings.guards(&settings.keys.network(settings.keys.key(address(literal))));
-    for literal in [
-        "2001:db8:1:2::99",
-        "203.0.113.3",
-        "198.51.100.9",
-        "127.0.0.5",
-        "::2",
-    ] {
+    for literal in ["2001:db8:1:2::99", "203.0.113.3", "198.51.100.9", "127.0.0.5", "::2"] {
         assert!(guards(literal), "{literal}");
     }
-    for literal in [
-        "2001:db8:1:3::7",
-        "203.0.113.4",
-        "198.51.100.8",
-        "126.0.0.5",
-        "0:0:0:1::1",
-    ] {
+    for literal in ["2001:db8:1:3::7", "203.0.113.4", "198.51.100.8", "126.0.0.5", "0:0:0:1::1"] {
         assert!(!guards(literal), "{literal}");
     }
 }
@@ -157,10 +117,7 @@ fn the_effective_settings_stand_in_order_and_read_back() {
     let json = r#"{"records_kept": "5", "special_rule": {"/z": {}, "/a": {}}, "protected": ["10.1.2.3/8", "::1"],
         "max_banned_share": "0.25", "if_block": "FALSE", "count": " 7 "}"#;
     let document = Settings::parse(json).unwrap().document;
-    assert_eq!(
-        document.to_json(),
-        include_str!("settings/effective.json").trim_end()
-    );
+    assert_eq!(document.to_json(), include_str!("settings/effective.json").trim_end());
     let again = Settings::parse(document.to_json()).unwrap();
     assert_eq!(again.document, document);
 }
@@ -173,11 +130,7 @@ fn accepts(root: &Value, schema: &Value, value: &Value) -> bool {
     keywords.iter().all(|(keyword, asked)| match keyword.as_str() {
         "$schema" | "$defs" | "title" | "description" | "default" | "pattern" | "properties" => true,
         "$ref" => accepts(root, root.pointer(&asked.as_str().unwrap()[1..]).unwrap(), value),
-        "anyOf" => asked
-            .as_array()
-            .unwrap()
-            .iter()
-            .any(|schema| accepts(root, schema, value)),
+        "anyOf" => asked.as_array().unwrap().iter().any(|schema| accepts(root, schema, value)),
         "type" => match asked.as_str().unwrap() {
             "integer" => value.is_u64() || value.is_i64(),
             "number" => value.is_number(),
@@ -187,32 +140,18 @@ fn accepts(root: &Value, schema: &Value, value: &Value) -> bool {
             "object" => value.is_object(),
             other => panic!("type {other}"),
         },
-        "minimum" => value
-            .as_f64()
-            .is_none_or(|number| number >= asked.as_f64().unwrap()),
-        "maximum" => value
-            .as_f64()
-            .is_none_or(|number| number <= asked.as_f64().unwrap()),
-        "minLength" => value
-            .as_str()
-            .is_none_or(|text| text.len() as u64 >= asked.as_u64().unwrap()),
-        "items" => value
-            .as_array()
-            .is_none_or(|items| items.iter().all(|item| accepts(root, asked, item))),
+        "minimum" => value.as_f64().is_none_or(|number| number >= asked.as_f64().unwrap()),
+        "maximum" => value.as_f64().is_none_or(|number| number <= asked.as_f64().unwrap()),
+        "minLength" => value.as_str().is_none_or(|text| text.len() as u64 >= asked.as_u64().unwrap()),
+        "items" => value.as_array().is_none_or(|items| items.iter().all(|item| accepts(root, asked, item))),
         "propertyNames" => {
             let names = value.as_object().into_iter().flat_map(|object| object.keys());
             names.into_iter().all(|name| accepts(root, asked, &json!(name)))
         }
         "additionalProperties" => {
-            let known = |name: &str| {
-                keywords
-                    .get("properties")
-                    .and_then(|properties| properties.get(name))
-            };
+            let known = |name: &str| keywords.get("properties").and_then(|properties| properties.get(name));
             let members = value.as_object().into_iter().flatten();
-            members
-                .into_iter()
-                .all(|(name, member)| accepts(root, known(name).unwrap_or(asked), member))
+            members.into_iter().all(|(name, member)| accepts(root, known(name).unwrap_or(asked), member))
         }
         other => panic!("the schema has a keyword that this test doesn't know: {other}"),
     })
@@ -261,10 +200,9 @@ fn the_schema_refuses_what_is_wrong() {
 fn spellings(value: &Value, before: &str, after: &str) -> Value {
     match value {
         Value::Number(_) | Value::Bool(_) => json!(format!("{before}{value}{after}")),
-        Value::Object(members) => members
-            .iter()
-            .map(|(key, value)| (key.clone(), spellings(value, before, after)))
-            .collect(),
+        Value::Object(members) => {
+            members.iter().map(|(key, value)| (key.clone(), spellings(value, before, after))).collect()
+        }
         other => other.clone(),
     }
 }

@@ -34,18 +34,9 @@ fn every_warning_at_once() {
 
 #[test]
 fn the_text_as_a_whole() {
-    check(
-        "{count: 1}",
-        &["line 1, column 2: not JSON: key must be a string"],
-    );
-    check(
-        "[]",
-        &["top level: must be an object such as {\"count\": 200}, found a list"],
-    );
-    check(
-        "null",
-        &["top level: must be an object such as {\"count\": 200}, found null"],
-    );
+    check("{count: 1}", &["line 1, column 2: not JSON: key must be a string"]);
+    check("[]", &["top level: must be an object such as {\"count\": 200}, found a list"]);
+    check("null", &["top level: must be an object such as {\"count\": 200}, found null"]);
     check(
         "\u{feff}{\"count\": \"\"}",
         &["count: must be a whole number of requests from 1 to 4294967295, found \"\""],
@@ -70,17 +61,12 @@ fn numbers_are_whole_and_in_range() {
         ("[1]", "a list"),
         ("{}", "an object"),
     ] {
-        check(
-            &format!("{{\"block_second\": {value}}}"),
-            &[&format!("{seconds}{found}")],
-        );
+        check(&format!("{{\"block_second\": {value}}}"), &[&format!("{seconds}{found}")]);
     }
     for share in ["-0.1", "1.01", "\"inf\"", "\"nan\"", "\"\"", "\".\""] {
         check(
             &format!("{{\"max_banned_share\": {share}}}"),
-            &[&format!(
-                "max_banned_share: must be a number from 0 to 1, found {share}"
-            )],
+            &[&format!("max_banned_share: must be a number from 0 to 1, found {share}")],
         );
     }
     check(
@@ -104,10 +90,7 @@ fn unknown_keys_get_a_suggestion() {
         ("log_format", "`ccfirewall settings schema` has them all"),
         ("kafka", "`ccfirewall settings schema` has them all"),
     ] {
-        check(
-            &format!("{{\"{key}\": null}}"),
-            &[&format!("{key}: unknown key; {expect}")],
-        );
+        check(&format!("{{\"{key}\": null}}"), &[&format!("{key}: unknown key; {expect}")]);
     }
     check(
         "{\"special_rule\": {\"/a\": {\"treshold_secound\": 1}}}",
@@ -120,21 +103,10 @@ fn a_default_host_is_only_a_host() {
     for host in ["www.Example.com", "h:80", "u:p@h", "[2001:db8::1]:80", " h ", ""] {
         check(&format!("{{\"default_host\": \"{host}\"}}"), &["no error"]);
     }
-    for host in [
-        "http://h",
-        "h/",
-        "a b",
-        ":80",
-        "2001:db8::1",
-        "h?x",
-        "*.h",
-        "h\\\\n",
-    ] {
+    for host in ["http://h", "h/", "a b", ":80", "2001:db8::1", "h?x", "*.h", "h\\\\n"] {
         let errors = Settings::parse(format!("{{\"default_host\": \"{host}\"}}")).unwrap_err();
         assert!(
-            errors
-                .to_string()
-                .starts_with("default_host: must be a host name such as"),
+            errors.to_string().starts_with("default_host: must be a host name such as"),
             "{host}: {errors}"
         );
     }
@@ -180,28 +152,14 @@ fn hostile_texts_are_answered_in_proportion() {
     assert_eq!(errors, "line 1, column 2033: not JSON: recursion limit exceeded");
     let long_key = "k".repeat(100_000);
     let members: Vec<String> = (0..1000).map(|i| format!("\"{i}{long_key}\": 1")).collect();
-    let json = format!(
-        "{{\"special_rule\": {{\"{long_key}\": {{{}}}}}}}",
-        members.join(",")
-    );
+    let json = format!("{{\"special_rule\": {{\"{long_key}\": {{{}}}}}}}", members.join(","));
     let errors = Settings::parse(json).unwrap_err();
     assert_eq!(errors.findings().len(), 1000);
-    assert!(
-        errors
-            .findings()
-            .iter()
-            .all(|finding| finding.to_string().len() < 300)
-    );
-    let unknown: Vec<String> = (0..10_000)
-        .map(|i| format!("\"treshold_secound{i}\": 1"))
-        .collect();
+    assert!(errors.findings().iter().all(|finding| finding.to_string().len() < 300));
+    let unknown: Vec<String> = (0..10_000).map(|i| format!("\"treshold_secound{i}\": 1")).collect();
     let errors = Settings::parse(format!("{{{}}}", unknown.join(","))).unwrap_err();
     assert_eq!(
-        errors
-            .findings()
-            .iter()
-            .filter(|finding| finding.message.contains("did you mean"))
-            .count(),
+        errors.findings().iter().filter(|finding| finding.message.contains("did you mean")).count(),
         100
     );
     let value = format!("{{\"count\": \"{}\"}}", "\u{7f}".repeat(100_000));

@@ -27,12 +27,7 @@ impl SummarySink for KeptSummary {
 pub fn replay(kept: &Arc<KeptSummary>, replay: Replay) -> anyhow::Result<Summary> {
     let on_one_thread = replay.tasks == 1;
     let drained = run(wiring::replay(replay)?, on_one_thread);
-    let restarts: u64 = drained
-        .metrics
-        .components
-        .iter()
-        .map(|component| component.restarts)
-        .sum();
+    let restarts: u64 = drained.metrics.components.iter().map(|component| component.restarts).sum();
     if !drained.is_clean() || restarts > 0 {
         bail!(
             "a part of the topology broke ({restarts} restarts), so the results can't be trusted\n{drained}"
@@ -45,15 +40,8 @@ pub fn replay(kept: &Arc<KeptSummary>, replay: Replay) -> anyhow::Result<Summary
 fn run(topology: Topology, on_one_thread: bool) -> DrainReport {
     // A batch that is tried again would be counted twice. So there are no second tries, and no time-outs either:
     // whoever stops the program for a minute gets the same results.
-    let config = Config {
-        max_replays: 0,
-        message_timeout: Duration::from_secs(u32::MAX.into()),
-        ..Config::default()
-    };
+    let config =
+        Config { max_replays: 0, message_timeout: Duration::from_secs(u32::MAX.into()), ..Config::default() };
     let runtime = LocalRuntime::new(config);
-    if on_one_thread {
-        runtime.run_on_this_thread(topology)
-    } else {
-        runtime.start(topology).wait()
-    }
+    if on_one_thread { runtime.run_on_this_thread(topology) } else { runtime.start(topology).wait() }
 }

@@ -42,26 +42,14 @@ pub struct Replay {
 /// # Errors
 /// None that isn't a mistake in here.
 pub fn replay(parts: Replay) -> Result<Topology, BuildErrors> {
-    let Replay {
-        lines,
-        log_format,
-        settings,
-        places,
-        summary,
-        survey,
-        tasks,
-        window_memory,
-    } = parts;
+    let Replay { lines, log_format, settings, places, summary, survey, tasks, window_memory } = parts;
     let mut t = TopologyBuilder::new("replay");
 
     let lines = t.spout("lines", 1, move |_| LogFiles::new(lines.clone()));
 
     let held = settings.clone();
-    let formatted = t
-        .bolt("format", tasks, move |_| {
-            Format::new(log_format.clone(), held.clone())
-        })
-        .shuffle(&lines);
+    let formatted =
+        t.bolt("format", tasks, move |_| Format::new(log_format.clone(), held.clone())).shuffle(&lines);
     let counts = formatted.stream("counts", Formatted::counts);
 
     let held = settings.clone();
@@ -74,14 +62,11 @@ pub fn replay(parts: Replay) -> Result<Topology, BuildErrors> {
     let known = places.clone();
     let located = t.local_bolt("geoip", &findings, move |_| GeoIp::new(known.clone()));
 
-    let mut report = t
-        .bolt("report", 1, move |_| Report::new(summary.clone()))
-        .shuffle(&counts)
-        .shuffle(&located);
+    let mut report =
+        t.bolt("report", 1, move |_| Report::new(summary.clone())).shuffle(&counts).shuffle(&located);
     if survey {
-        let surveyed = t.local_bolt("survey", &formatted, move |_| {
-            Survey::new(settings.clone(), places.clone())
-        });
+        let surveyed =
+            t.local_bolt("survey", &formatted, move |_| Survey::new(settings.clone(), places.clone()));
         report = report.shuffle(&surveyed);
     }
     drop(report);

@@ -22,11 +22,7 @@ fn check(args: &[&str], code: i32, said: &[&str]) -> Run {
     let run = run(args);
     assert_eq!(run.code, Some(code), "{args:?}: {}", run.stderr);
     for text in said {
-        assert!(
-            run.stderr.contains(text),
-            "{args:?}: no {text:?} in {}",
-            run.stderr
-        );
+        assert!(run.stderr.contains(text), "{args:?}: no {text:?} in {}", run.stderr);
     }
     run
 }
@@ -49,31 +45,15 @@ fn exit_codes() {
     check(&["replay"], 2, &["LOG"]);
     check(&["replay", "--nothing", log], 2, &["--nothing"]);
     check(&["replay", "--threads", "0", log], 2, &["--threads"]);
-    check(
-        &["replay", "--window-memory", "many", log],
-        2,
-        &["--window-memory"],
-    );
-    check(
-        &["replay", "--log-format", "$remote_addr", log],
-        2,
-        &["--log-format", "time"],
-    );
+    check(&["replay", "--window-memory", "many", log], 2, &["--window-memory"]);
+    check(&["replay", "--log-format", "$remote_addr", log], 2, &["--log-format", "time"]);
     check(&["replay", "--log-format", "squid", log], 2, &["squid"]);
     check(&["replay", "--geoip", log, log], 2, &["--geoip"]);
-    check(
-        &["generate", "--clients", "0", "--attackers", "0"],
-        2,
-        &["--clients"],
-    );
+    check(&["generate", "--clients", "0", "--attackers", "0"], 2, &["--clients"]);
     check(&["generate", "--start", "yesterday"], 2, &["--start"]);
     check(&["completions", "dos"], 2, &["dos"]);
     check(&["replay", "--settings", bad, log], 3, &["4 errors"]);
-    check(
-        &["replay", "--settings", "no-such-file", log],
-        2,
-        &["no-such-file"],
-    );
+    check(&["replay", "--settings", "no-such-file", log], 2, &["no-such-file"]);
     check(&["explain", "--settings", bad, "x"], 3, &["4 errors"]);
     check(&["settings", "check", bad], 3, &["4 errors"]);
     check(&["settings", "show", bad], 3, &["4 errors"]);
@@ -85,12 +65,7 @@ fn output_that_cannot_be_written_fails() {
     let log = file(&folder, "log", flood("198.51.100.7", 200));
     let full = File::options().write(true).open("/dev/full").unwrap();
     let output = program().arg("replay").arg(log).stdout(full).output().unwrap();
-    assert_eq!(
-        output.status.code(),
-        Some(1),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
@@ -101,17 +76,10 @@ fn every_settings_error_is_listed_and_nothing_runs() {
     let errors = std::fs::read_to_string(settings.join("every_error.txt")).unwrap();
     let bad = settings.join("every_error.json");
     let (bad, log) = (bad.to_str().unwrap(), log.to_str().unwrap());
-    for args in [
-        &["settings", "check", bad][..],
-        &["replay", "-o", "json", "-s", bad, log],
-    ] {
+    for args in [&["settings", "check", bad][..], &["replay", "-o", "json", "-s", bad, log]] {
         let run = check(args, 3, &[]);
         for error in errors.lines() {
-            assert!(
-                run.stderr.contains(error),
-                "{args:?}: no {error:?} in {}",
-                run.stderr
-            );
+            assert!(run.stderr.contains(error), "{args:?}: no {error:?} in {}", run.stderr);
         }
         assert!(run.stdout.is_empty(), "{args:?}");
         assert!(!run.stderr.contains("\"lines\""), "{args:?} ran");
@@ -121,18 +89,10 @@ fn every_settings_error_is_listed_and_nothing_runs() {
 #[test]
 fn settings_check_show_and_schema() {
     let folder = tempfile::tempdir().unwrap();
-    let settings = file(
-        &folder,
-        "settings.json",
-        r#"{"count": "7", "special_rule": {"h/login": {}}}"#,
-    );
+    let settings = file(&folder, "settings.json", r#"{"count": "7", "special_rule": {"h/login": {}}}"#);
     let settings = settings.to_str().unwrap();
     let checked = check(&["settings", "check", settings], 0, &[]);
-    assert!(
-        checked.text().contains("warning: special_rule[\"h/login\"]: "),
-        "{}",
-        checked.text()
-    );
+    assert!(checked.text().contains("warning: special_rule[\"h/login\"]: "), "{}", checked.text());
     assert!(checked.text().contains("no errors, 1 warning"));
 
     let shown: Value =
@@ -142,10 +102,7 @@ fn settings_check_show_and_schema() {
     let again = run_with_input(["settings", "show", "-"], shown.to_string().as_bytes());
     assert_eq!(serde_json::from_slice::<Value>(&again.stdout).unwrap(), shown);
     let defaults: Value = serde_json::from_slice(&check(&["settings", "show"], 0, &[]).stdout).unwrap();
-    assert_eq!(
-        (&defaults["count"], &defaults["ipv6_prefix"]),
-        (&200.into(), &64.into())
-    );
+    assert_eq!((&defaults["count"], &defaults["ipv6_prefix"]), (&200.into(), &64.into()));
 
     for args in [&["settings", "schema"][..], &["settings", "schema", settings]] {
         let schema: Value = serde_json::from_slice(&check(args, 0, &[]).stdout).unwrap();
@@ -162,11 +119,7 @@ fn explains(args: &[&str], line: &str, expect: &[&str]) {
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     let mut lines = run.text().lines();
     for wanted in expect {
-        assert!(
-            lines.any(|line| line.starts_with(wanted)),
-            "no {wanted:?} in {}",
-            run.text()
-        );
+        assert!(lines.any(|line| line.starts_with(wanted)), "no {wanted:?} in {}", run.text());
     }
 }
 
@@ -200,16 +153,8 @@ fn explain_says_what_each_stage_makes_of_a_line() {
         ],
     );
     explains(&with, &proxied("x"), &["client    unattributed: hop 1"]);
-    explains(
-        &with,
-        &proxied("10.0.0.3"),
-        &["client    unattributed: every hop"],
-    );
-    explains(
-        &with,
-        &proxied("-"),
-        &["client    unattributed: the peer is a trusted proxy"],
-    );
+    explains(&with, &proxied("10.0.0.3"), &["client    unattributed: every hop"]);
+    explains(&with, &proxied("-"), &["client    unattributed: the peer is a trusted proxy"]);
 }
 
 #[test]
@@ -224,48 +169,22 @@ fn explain_says_why_a_line_is_unparsed() {
         (format!("{head} \"GET / HTTP/1.1\" 20 5"), "status"),
         (format!("{head} \"GET / HTTP/1.1\" 200 x"), "bytes"),
     ] {
-        explains(
-            &[],
-            &line,
-            &[
-                &format!("unparsed  {reason}: "),
-                "          it counts as unparsed",
-            ],
-        );
+        explains(&[], &line, &[&format!("unparsed  {reason}: "), "          it counts as unparsed"]);
     }
-    explains(
-        &["--log-format", "json"],
-        "{\"remote_addr\":",
-        &["unparsed  json: "],
-    );
+    explains(&["--log-format", "json"], "{\"remote_addr\":", &["unparsed  json: "]);
     // Many lines, some of them no UTF-8, from standard input.
     let input = [&b"\xff\xfe\x1b[31m\n\n"[..], line("198.51.100.7", 0).as_bytes()].concat();
     let run = run_with_input(["explain", "-"], &input);
     assert_eq!(run.code, Some(0));
     let count = |what: &str| run.text().lines().filter(|line| line.starts_with(what)).count();
-    assert_eq!(
-        (count("line "), count("unparsed "), count("client ")),
-        (3, 2, 1),
-        "{}",
-        run.text()
-    );
+    assert_eq!((count("line "), count("unparsed "), count("client ")), (3, 2, 1), "{}", run.text());
     assert!(!run.text().contains('\x1b'), "a terminal would obey it");
 }
 
 #[test]
 fn generate_is_reproducible_and_replay_finds_exactly_the_attackers() {
     let generate = |seed: &str| {
-        let args = [
-            "generate",
-            "-n",
-            "30000",
-            "--clients",
-            "500",
-            "--attackers",
-            "4",
-            "--seed",
-            seed,
-        ];
+        let args = ["generate", "-n", "30000", "--clients", "500", "--attackers", "4", "--seed", seed];
         check(&args, 0, &[]).stdout
     };
     let log = generate("7");
@@ -274,21 +193,10 @@ fn generate_is_reproducible_and_replay_finds_exactly_the_attackers() {
     assert_eq!(log.iter().filter(|&&byte| byte == b'\n').count(), 30_000);
 
     let run = run_with_input(["replay", "-o", "json", "-"], &log);
-    assert_eq!(
-        (run.counter("lines"), run.counter("parsed"), run.counter("warns")),
-        (30_000, 30_000, 0)
-    );
-    let found: BTreeSet<String> = run
-        .decisions()
-        .iter()
-        .map(|decision| decision["ip"].as_str().unwrap().to_owned())
-        .collect();
-    let traffic = Traffic {
-        clients: 500,
-        attackers: 4,
-        start: Second(1_767_225_600),
-        seed: 7,
-    };
+    assert_eq!((run.counter("lines"), run.counter("parsed"), run.counter("warns")), (30_000, 30_000, 0));
+    let found: BTreeSet<String> =
+        run.decisions().iter().map(|decision| decision["ip"].as_str().unwrap().to_owned()).collect();
+    let traffic = Traffic { clients: 500, attackers: 4, start: Second(1_767_225_600), seed: 7 };
     let keys = KeyScheme::new(64);
     let attackers = (0..4).map(|n| keys.network(keys.key(traffic.attacker(n))).to_string());
     assert_eq!(found, attackers.collect());
@@ -298,10 +206,7 @@ fn generate_is_reproducible_and_replay_finds_exactly_the_attackers() {
 fn completions_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let run = check(&["completions", shell], 0, &[]);
-        assert!(
-            run.text().contains("ccfirewall") && run.text().contains("replay"),
-            "{shell}"
-        );
+        assert!(run.text().contains("ccfirewall") && run.text().contains("replay"), "{shell}");
     }
 }
 

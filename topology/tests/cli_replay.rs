@@ -57,15 +57,7 @@ fn decisions_and_summary_have_exactly_their_keys() {
     let keys: Vec<&str> = last.split('"').skip(1).step_by(2).collect();
     assert_eq!(keys, SUMMARY, "in this order: {last}");
     assert!(run.summary().as_object().unwrap().values().all(Value::is_number));
-    let counters = [
-        "lines",
-        "parsed",
-        "unparsed",
-        "clients",
-        "records",
-        "blocks",
-        "while_banned",
-    ];
+    let counters = ["lines", "parsed", "unparsed", "clients", "records", "blocks", "while_banned"];
     assert_eq!(counters.map(|name| run.counter(name)), [202, 201, 1, 1, 1, 1, 1]);
 }
 
@@ -73,32 +65,19 @@ fn decisions_and_summary_have_exactly_their_keys() {
 fn what_can_be_read_of_a_truncated_gz_counts() {
     let folder = tempfile::tempdir().unwrap();
     // So long that a good part can be unpacked from half of it.
-    let log: String = (0..20_000)
-        .map(|n| line(&format!("198.51.{}.{}", n / 250, n % 250), n / 100))
-        .collect();
+    let log: String =
+        (0..20_000).map(|n| line(&format!("198.51.{}.{}", n / 250, n % 250), n / 100)).collect();
     let whole = gzip((flood("203.0.113.9", 200) + &log).as_bytes());
     let cut = file(&folder, "cut.gz", &whole[..whole.len() / 2]);
     let after = file(&folder, "after", flood("203.0.113.10", 200));
     for threads in ["1", "2"] {
         let run = replay(&["--threads", threads], &[&cut, &after]);
         assert_eq!(run.code, Some(1), "{}", run.stderr);
-        let ips: Vec<Value> = run
-            .decisions()
-            .iter()
-            .map(|decision| decision["ip"].clone())
-            .collect();
-        assert_eq!(
-            ips,
-            ["203.0.113.10", "203.0.113.9"],
-            "decisions come all the same"
-        );
+        let ips: Vec<Value> = run.decisions().iter().map(|decision| decision["ip"].clone()).collect();
+        assert_eq!(ips, ["203.0.113.10", "203.0.113.9"], "decisions come all the same");
         let said: Vec<&str> = run.stderr.lines().collect();
         assert_eq!(said.len(), 2, "{}", run.stderr);
-        assert!(
-            said[0].starts_with("error: ") && said[0].contains("cut.gz"),
-            "{}",
-            said[0]
-        );
+        assert!(said[0].starts_with("error: ") && said[0].contains("cut.gz"), "{}", said[0]);
         assert!((400..20_400).contains(&run.counter("lines")), "{}", said[1]);
     }
 }
@@ -110,11 +89,7 @@ fn nothing_runs_where_an_input_is_missing() {
     let (missing, other) = (folder.path().join("missing"), folder.path().join("other"));
     let run = replay(&[], &[&there, &missing, &other, &folder.path().to_owned()]);
     assert_eq!(run.code, Some(2), "{}", run.stderr);
-    assert!(
-        run.stdout.is_empty() && !run.stderr.contains("\"lines\""),
-        "{}",
-        run.stderr
-    );
+    assert!(run.stdout.is_empty() && !run.stderr.contains("\"lines\""), "{}", run.stderr);
     for said in [missing.to_str().unwrap(), other.to_str().unwrap(), "is a folder"] {
         assert!(run.stderr.contains(said), "no {said:?} in {}", run.stderr);
     }
@@ -136,11 +111,7 @@ fn inputs_are_unpacked_by_content_and_read_in_order() {
     let args = args.iter().copied().chain(inputs.iter().map(PathBuf::as_path));
     let run = run_with_input(args, gzip(part(3).as_bytes()).as_slice());
     assert_eq!(run.code, Some(0), "{}", run.stderr);
-    assert_eq!(
-        (run.counter("lines"), run.counter("parsed")),
-        (201, 201),
-        "no line feed joins no lines"
-    );
+    assert_eq!((run.counter("lines"), run.counter("parsed")), (201, 201), "no line feed joins no lines");
     assert_eq!((run.counter("blocks"), run.counter("while_banned")), (1, 1));
     assert_eq!(run.decisions()[0]["time"], "2026-11-22T10:00:03Z");
     assert_eq!(run.decisions()[0]["during"], 3);
@@ -153,10 +124,7 @@ fn empty_inputs_have_no_lines() {
     let empty_gz = file(&folder, "empty.gz", gzip(b""));
     let line_feed = file(&folder, "line_feed", "\n");
     let run = replay(&[], &[&empty, &empty_gz, &line_feed, &empty]);
-    assert_eq!(
-        (run.code, run.counter("lines"), run.counter("unparsed")),
-        (Some(0), 1, 1)
-    );
+    assert_eq!((run.code, run.counter("lines"), run.counter("unparsed")), (Some(0), 1, 1));
 }
 
 #[test]
@@ -164,11 +132,7 @@ fn the_log_format_may_stand_in_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let directive = "log_format main '$msec $remote_addr '\n                '\"$request\" $status';\n";
     let format = file(&folder, "main.conf", directive);
-    let log = file(
-        &folder,
-        "log",
-        "1795288157.591 198.51.100.7 \"GET / HTTP/1.1\" 200\n".repeat(200),
-    );
+    let log = file(&folder, "log", "1795288157.591 198.51.100.7 \"GET / HTTP/1.1\" 200\n".repeat(200));
     let run = replay(&["--log-format", format.to_str().unwrap()], &[log]);
     assert_eq!((run.code, run.counter("blocks")), (Some(0), 1), "{}", run.stderr);
 }
@@ -176,21 +140,10 @@ fn the_log_format_may_stand_in_a_file() {
 #[test]
 fn the_text_report_tells_what_people_ask() {
     let folder = tempfile::tempdir().unwrap();
-    let log = file(
-        &folder,
-        "log",
-        flood("8.8.8.8", 200) + "broken\n" + &line("198.51.100.7", 0),
-    );
+    let log = file(&folder, "log", flood("8.8.8.8", 200) + "broken\n" + &line("198.51.100.7", 0));
     let run = run(["replay".as_ref(), log.as_os_str()]);
     assert_eq!(run.code, Some(0));
-    for told in [
-        "Decisions",
-        "8.8.8.8",
-        "US",
-        "Busiest addresses",
-        "Busiest URLs",
-        "Countries",
-    ] {
+    for told in ["Decisions", "8.8.8.8", "US", "Busiest addresses", "Busiest URLs", "Countries"] {
         assert!(run.text().contains(told), "no {told:?} in {}", run.text());
     }
     for told in ["Unparsed lines", "no bare IP address", "broken", "202 lines"] {
@@ -205,11 +158,7 @@ fn real_logs_give_no_decision_but_the_flood() {
     let waf = data.join("waf-samples");
     let json = r#"log_format ccjson escape=json '{"time":"$time_iso8601","msec":$msec,"remote_addr":"$remote_addr","xff":"$http_x_forwarded_for","host":"$host","uri":"$request_uri","status":$status,"bytes":$body_bytes_sent}';"#;
     for (log, format, floods) in [
-        (
-            data.join("access-logs/elastic_apache_combined.log"),
-            "combined",
-            false,
-        ),
+        (data.join("access-logs/elastic_apache_combined.log"), "combined", false),
         (waf.join("access.log"), "combined", false),
         (waf.join("access.json"), "json", false),
         (waf.join("access.json"), json, false),
@@ -238,13 +187,9 @@ fn the_examples_come_out_as_the_reference_has_them() {
         let expect: Vec<Value> = expect.lines().map(without_country).collect();
         let counters: Value =
             serde_json::from_str(&fs::read_to_string(part("summary.json")).unwrap()).unwrap();
-        for (threads, batch_bytes) in [
-            ("1", "262144"),
-            ("1", "1"),
-            ("2", "262144"),
-            ("2", "333"),
-            ("3", "65537"),
-        ] {
+        for (threads, batch_bytes) in
+            [("1", "262144"), ("1", "1"), ("2", "262144"), ("2", "333"), ("3", "65537")]
+        {
             let (settings, format) = (part("settings.json"), part("log_format"));
             let mut args = vec!["--settings", settings.to_str().unwrap(), "--threads", threads];
             args.extend(["--batch-bytes", batch_bytes]);

@@ -55,40 +55,20 @@ fn every_component_has_them_under_the_same_names() {
         .iter()
         .map(|component| (component.name.as_str(), component.kind))
         .collect();
-    assert_eq!(
-        BTreeSet::from_iter(names.iter().map(|n| n.0)),
-        COMPONENTS.map(|n| n.0).into()
-    );
+    assert_eq!(BTreeSet::from_iter(names.iter().map(|n| n.0)), COMPONENTS.map(|n| n.0).into());
     for wanted in COMPONENTS {
         assert!(names.contains(&wanted), "{wanted:?} in {names:?}");
     }
 
     let json = serde_json::to_value(&replayed.metrics).unwrap();
     for component in json["components"].as_array().unwrap() {
-        let keys: BTreeSet<&str> = component
-            .as_object()
-            .unwrap()
-            .keys()
-            .map(String::as_str)
-            .collect();
-        for key in [
-            "batches",
-            "records",
-            "errors",
-            "queue_depth",
-            "execute_time",
-            "restarts",
-        ] {
+        let keys: BTreeSet<&str> = component.as_object().unwrap().keys().map(String::as_str).collect();
+        for key in ["batches", "records", "errors", "queue_depth", "execute_time", "restarts"] {
             assert!(keys.contains(key), "{key} of {}", component["name"]);
         }
         assert!(component["execute_time"]["buckets"].is_array());
         let first = json["components"][0].as_object().unwrap();
-        assert_eq!(
-            keys,
-            first.keys().map(String::as_str).collect(),
-            "{}",
-            component["name"]
-        );
+        assert_eq!(keys, first.keys().map(String::as_str).collect(), "{}", component["name"]);
     }
 }
 
@@ -104,25 +84,16 @@ fn the_numbers_are_those_of_the_summary() {
         assert_eq!(lines.emitted_batches, format.batches);
         assert!(lines.emitted_batches > 3);
         let spout = lines.spout.unwrap();
-        assert_eq!(
-            (spout.acked, spout.pending, spout.failed),
-            (lines.emitted_batches, 0, 0)
-        );
+        assert_eq!((spout.acked, spout.pending, spout.failed), (lines.emitted_batches, 0, 0));
 
         let attributed = summary.lines.parsed - summary.lines.unattributed;
         assert_eq!(component(&replayed, "match").records, attributed);
         let analysis = component(&replayed, "analysis");
         assert_eq!(analysis.tasks, tasks);
-        assert!(
-            (1..=attributed).contains(&analysis.records),
-            "requests of a key are combined"
-        );
+        assert!((1..=attributed).contains(&analysis.records), "requests of a key are combined");
         let found = summary.decisions.len() as u64 + summary.records;
         assert_eq!(component(&replayed, "geoip").records, found);
-        assert_eq!(
-            component(&replayed, "report").records,
-            summary.lines.lines + found
-        );
+        assert_eq!(component(&replayed, "report").records, summary.lines.lines + found);
 
         for (name, _) in COMPONENTS {
             let component = component(&replayed, name);

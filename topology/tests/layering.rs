@@ -10,31 +10,8 @@ use cargo_metadata::{MetadataCommand, Package};
 /// The members of the workspace, from the top, each with those that it may know.
 const MEMBERS: [(&str, &[&str]); 9] = [
     // No part of the house, but built with it.
-    (
-        "benches",
-        &[
-            "topology",
-            "dashboard",
-            "agent",
-            "bolts",
-            "zk-config",
-            "thrift",
-            "engine",
-            "model",
-        ],
-    ),
-    (
-        "topology",
-        &[
-            "dashboard",
-            "agent",
-            "bolts",
-            "zk-config",
-            "thrift",
-            "engine",
-            "model",
-        ],
-    ),
+    ("benches", &["topology", "dashboard", "agent", "bolts", "zk-config", "thrift", "engine", "model"]),
+    ("topology", &["dashboard", "agent", "bolts", "zk-config", "thrift", "engine", "model"]),
     ("dashboard", &["bolts", "model"]),
     ("agent", &["thrift", "zk-config", "model"]),
     ("bolts", &["engine", "model"]),
@@ -51,18 +28,12 @@ fn place(name: &str) -> Option<usize> {
 /// What is wrong with `package` knowing `dependency`, another member.
 fn objection(package: &str, dependency: &str) -> Option<String> {
     let (Some(from), Some(to)) = (place(package), place(dependency)) else {
-        return Some(format!(
-            "{package} or {dependency} has no place in the house: add it to MEMBERS"
-        ));
+        return Some(format!("{package} or {dependency} has no place in the house: add it to MEMBERS"));
     };
     if to <= from {
-        Some(format!(
-            "{package} depends on {dependency}, which stands above it"
-        ))
+        Some(format!("{package} depends on {dependency}, which stands above it"))
     } else if !MEMBERS[from].1.contains(&dependency) {
-        Some(format!(
-            "{package} depends on {dependency}, of which it may not know"
-        ))
+        Some(format!("{package} depends on {dependency}, of which it may not know"))
     } else {
         None
     }
@@ -85,10 +56,7 @@ fn dependencies_point_downwards() {
     let mut objections = Vec::new();
     for package in &members {
         if place(&package.name).is_none() {
-            objections.push(format!(
-                "{} has no place in the house: add it to MEMBERS",
-                package.name
-            ));
+            objections.push(format!("{} has no place in the house: add it to MEMBERS", package.name));
         }
         for dependency in &package.dependencies {
             if members.iter().any(|member| *member.name == dependency.name) {

@@ -18,38 +18,20 @@ use common::{Case, counters, printed};
 const SCENARIOS: [(&str, &str); 17] = [
     ("block_at_the_nth", "clients 3, records 3, blocks 2"),
     ("block_wins_over_warn", "clients 3, records 3, blocks 1, warns 1"),
-    (
-        "a_warn_suppresses_nothing",
-        "clients 1, records 3, blocks 1, warns 2",
-    ),
+    ("a_warn_suppresses_nothing", "clients 1, records 3, blocks 1, warns 2"),
     ("while_banned", "clients 3, records 4, blocks 4, while_banned 4"),
-    (
-        "late_lines",
-        "clients 2, records 1, blocks 1, while_banned 1, late 3",
-    ),
+    ("late_lines", "clients 2, records 1, blocks 1, while_banned 1, late 3"),
     ("ties", "clients 3, records 4, blocks 3"),
     ("out_of_order", "clients 2, records 5, blocks 2"),
     ("special_rules", "clients 8, records 7, blocks 6, warns 1"),
     ("an_empty_url_list", "clients 2, records 4, blocks 1"),
     ("listed_urls", "clients 6, records 6, blocks 3"),
-    (
-        "an_allowlisted_address_in_a_flooding_prefix",
-        "clients 5, records 5, blocks 2",
-    ),
-    (
-        "forged_x_forwarded_for",
-        "unattributed 7, clients 3, records 3, blocks 3",
-    ),
-    (
-        "a_block_of_0_seconds",
-        "clients 1, records 2, blocks 2, while_banned 2",
-    ),
+    ("an_allowlisted_address_in_a_flooding_prefix", "clients 5, records 5, blocks 2"),
+    ("forged_x_forwarded_for", "unattributed 7, clients 3, records 3, blocks 3"),
+    ("a_block_of_0_seconds", "clients 1, records 2, blocks 2, while_banned 2"),
     ("a_count_of_1", "clients 2, records 5, blocks 2, while_banned 1"),
     ("switched_off", "clients 2, records 3, warns 1"),
-    (
-        "unread_lines_count_for_nobody",
-        "unparsed 13, clients 1, records 1, blocks 1",
-    ),
+    ("unread_lines_count_for_nobody", "unparsed 13, clients 1, records 1, blocks 1"),
     ("countries", "clients 3, records 3, blocks 3"),
 ];
 
@@ -76,11 +58,7 @@ fn check(name: &str, expect_counters: &str) {
         let replayed = case.cut(tasks, batch_bytes).run_with_countries();
         let found = printed(&replayed.summary.decisions);
         assert_eq!(found, expected, "{name}, {tasks} tasks");
-        assert_eq!(
-            counters(&replayed.summary),
-            expect_counters,
-            "{name}, {tasks} tasks"
-        );
+        assert_eq!(counters(&replayed.summary), expect_counters, "{name}, {tasks} tasks");
         assert_eq!(replayed.failures, Vec::<String>::new(), "{name}");
     }
 }
@@ -103,11 +81,7 @@ fn the_program_prints_the_same() {
             command.arg("--log-format").arg(log_format);
         }
         let output = command.output().unwrap();
-        assert!(
-            output.status.success(),
-            "{name}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
         let expected = fs::read_to_string(expected).unwrap();
         assert_eq!(String::from_utf8(output.stdout).unwrap(), expected, "{name}");
     }

@@ -45,15 +45,8 @@ struct Hit {
 
 fn hit() -> impl Strategy<Value = Hit> {
     let step = prop_oneof![4 => Just(0i64), 3 => 1i64..4, 1 => -15i64..0, 1 => 4i64..90];
-    (0usize..8, step, 0usize..5, 0usize..3, prop::bool::weighted(0.03)).prop_map(
-        |(address, step, path, zone, broken)| Hit {
-            address,
-            step,
-            path,
-            zone,
-            broken,
-        },
-    )
+    (0usize..8, step, 0usize..5, 0usize..3, prop::bool::weighted(0.03))
+        .prop_map(|(address, step, path, zone, broken)| Hit { address, step, path, zone, broken })
 }
 
 const ADDRESSES: [&str; 8] = [
@@ -66,13 +59,7 @@ const ADDRESSES: [&str; 8] = [
     "2001:db8:0:1::1",
     "10.0.0.1",
 ];
-const PATHS: [&str; 5] = [
-    "/",
-    "/login",
-    "/login?x",
-    "/img/a.png",
-    "http://www.Example.com/api/x",
-];
+const PATHS: [&str; 5] = ["/", "/login", "/login?x", "/img/a.png", "http://www.Example.com/api/x"];
 
 /// The log, as `combined` with X-Forwarded-For behind it.
 fn log(hits: &[Hit]) -> String {
@@ -155,11 +142,7 @@ fn tasks_and_batches_change_nothing() {
         Ok(())
     });
     result.unwrap_or_else(|failure| panic!("{failure}"));
-    assert!(
-        decided.get() > 100,
-        "the logs lead to decisions: {}",
-        decided.get()
-    );
+    assert!(decided.get() > 100, "the logs lead to decisions: {}", decided.get());
 }
 
 /// A log in which one address is banned at the start and comes again at the end, with many others between.
@@ -192,15 +175,9 @@ fn when_memory_is_full_the_banned_stay_banned() {
         let cramped = case.run().summary;
         assert_eq!((roomy.evicted, roomy.while_banned), (0, 3), "{tasks} tasks");
         assert!(cramped.evicted > 0, "{tasks} tasks");
-        assert_eq!(
-            cramped.while_banned, 3,
-            "{tasks} tasks: the banned address was forgotten"
-        );
+        assert_eq!(cramped.while_banned, 3, "{tasks} tasks: the banned address was forgotten");
         assert_eq!((cramped.blocks, cramped.warns), (1, 0), "{tasks} tasks");
-        assert_eq!(
-            cramped.clients, roomy.clients,
-            "{tasks} tasks: those that were evicted came too"
-        );
+        assert_eq!(cramped.clients, roomy.clients, "{tasks} tasks: those that were evicted came too");
         assert_eq!(roomy.clients.keys, u64::from(others) + 1);
     }
 }

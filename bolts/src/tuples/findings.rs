@@ -22,11 +22,7 @@ impl Tuple for HitBatch {
 impl Partition for HitBatch {
     fn partition(self, tasks: usize) -> Vec<Self> {
         let room = self.hits.len() / tasks + self.hits.len() / 8;
-        let mut parts: Vec<Self> = (0..tasks)
-            .map(|_| Self {
-                hits: Vec::with_capacity(room),
-            })
-            .collect();
+        let mut parts: Vec<Self> = (0..tasks).map(|_| Self { hits: Vec::with_capacity(room) }).collect();
         for hit in self.hits {
             parts[task_for(hit.key.stable_hash(), tasks)].hits.push(hit);
         }

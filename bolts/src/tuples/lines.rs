@@ -27,20 +27,13 @@ impl LineBatch {
     pub fn new(bytes: Vec<u8>) -> Self {
         let unclosed = bytes.last().is_some_and(|&byte| byte != b'\n');
         let lines = memchr::memchr_iter(b'\n', &bytes).count() as u64 + u64::from(unclosed);
-        Self {
-            bytes: Arc::new(bytes),
-            too_long: 0,
-            lines,
-        }
+        Self { bytes: Arc::new(bytes), too_long: 0, lines }
     }
 
     /// A batch that only tells of a line which was too long.
     #[must_use]
     pub fn too_long() -> Self {
-        Self {
-            too_long: 1,
-            ..Self::default()
-        }
+        Self { too_long: 1, ..Self::default() }
     }
 }
 
@@ -62,10 +55,7 @@ pub struct Span {
 
 impl Span {
     /// Nothing there.
-    pub const NONE: Self = Self {
-        start: u32::MAX,
-        length: 0,
-    };
+    pub const NONE: Self = Self { start: u32::MAX, length: 0 };
 }
 
 /// A parsed and attributed request: what is needed to find its rule and count it.
@@ -127,10 +117,7 @@ impl RequestBatch {
                 self.lines.bytes.len() + self.unescaped.len() - text.len()
             }
         };
-        Span {
-            start: start as u32,
-            length: value.len() as u32,
-        }
+        Span { start: start as u32, length: value.len() as u32 }
     }
 
     /// What a request of this batch says about its URL.

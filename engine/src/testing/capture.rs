@@ -26,10 +26,7 @@ impl<T: Tuple> Capture<T> {
     /// The factory to declare the bolt with: `t.bolt("seen", 1, capture.bolt())`.
     pub fn bolt(&self) -> impl Fn(&TaskContext) -> CaptureBolt<T> + Send + Sync + 'static {
         let capture = self.clone();
-        move |context| CaptureBolt {
-            capture: capture.clone(),
-            task: context.task(),
-        }
+        move |context| CaptureBolt { capture: capture.clone(), task: context.task() }
     }
 
     /// Takes what has arrived since the last `take`, in the order of arrival.
@@ -78,8 +75,6 @@ impl<T> fmt::Debug for Capture<T> {
 
 impl<T> fmt::Debug for CaptureBolt<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CaptureBolt")
-            .field("task", &self.task)
-            .finish_non_exhaustive()
+        f.debug_struct("CaptureBolt").field("task", &self.task).finish_non_exhaustive()
     }
 }

@@ -89,8 +89,6 @@ impl TopologyTestDriver {
 
 impl fmt::Debug for TopologyTestDriver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TopologyTestDriver")
-            .field("now", &self.now())
-            .finish_non_exhaustive()
+        f.debug_struct("TopologyTestDriver").field("now", &self.now()).finish_non_exhaustive()
     }
 }

@@ -3,9 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crossbeam_channel::Receiver;
-
-use crate::anchor::{Done, Guard};
+use crate::anchor::Guard;
 use crate::bolt::Collector;
 use crate::context::TaskContext;
 use crate::edge::{Downstream, OutEdge, Outputs, Scope, Stamp};
@@ -38,7 +36,6 @@ pub struct TestCollector<T> {
     scope: Scope,
     emitted: Arc<Mutex<Vec<T>>>,
     context: TaskContext,
-    done: Receiver<Done>,
 }
 
 struct Keep<T>(Arc<Mutex<Vec<T>>>);
@@ -58,17 +55,14 @@ impl<T: Tuple> TestCollector<T> {
     #[must_use]
     pub fn new() -> Self {
         let emitted = Arc::new(Mutex::new(Vec::new()));
-        let (sender, done) = crossbeam_channel::unbounded();
+        // Nobody waits for this batch to be done.
+        let (sender, _) = crossbeam_channel::unbounded();
         let stamp = Stamp { origin: 0, seq: 0 };
         TestCollector {
-            outputs: Outputs {
-                branches: Vec::new(),
-                edges: vec![Box::new(Keep(emitted.clone()))],
-            },
+            outputs: Outputs { branches: Vec::new(), edges: vec![Box::new(Keep(emitted.clone()))] },
             scope: Scope::batch(stamp, Some(Guard::new(BatchId(0), 0, sender))),
             emitted,
             context: TaskContext::standalone("test"),
-            done,
         }
     }
 
@@ -94,13 +88,6 @@ impl<T: Tuple> TestCollector<T> {
     #[must_use]
     pub fn errors(&self, kind: &str) -> u64 {
         self.context.metrics().errors_of(kind)
-    }
-
-    /// Ends the batch: `None` while the bolt holds an anchor, else whether the batch failed.
-    #[must_use]
-    pub fn end_batch(&mut self) -> Option<bool> {
-        self.scope.anchor = None;
-        self.done.try_recv().ok().map(|done| done.failed)
     }
 }
 

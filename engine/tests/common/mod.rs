@@ -46,11 +46,7 @@ pub(crate) enum Mode {
 pub(crate) const MODES: [Mode; 4] = [Mode::Threads, Mode::OneThread, Mode::Driver, Mode::OverTheWire];
 
 pub(crate) fn run(mode: Mode, topology: Topology) -> DrainReport {
-    let config = Config {
-        max_spout_pending: 5,
-        channel_capacity: 2,
-        ..Config::default()
-    };
+    let config = Config { max_spout_pending: 5, channel_capacity: 2, ..Config::default() };
     match mode {
         Mode::Threads => LocalRuntime::new(config).start(topology).wait(),
         Mode::OneThread => LocalRuntime::new(config).run_on_this_thread(topology),

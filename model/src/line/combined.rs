@@ -46,10 +46,8 @@ pub(super) fn parse<'a>(line: &'a [u8], times: &mut TimeCache) -> Result<Core<'a
     let (address, address_end) = leading_address(line).ok_or(Unparsed::Address)?;
     let quote = opening_quote(line, address_end)?;
     // Before the quote: a space, `[`, the time, `]`, a space.
-    let bracket = quote
-        .checked_sub(TIME_LOCAL_LEN + 3)
-        .filter(|&at| at > address_end)
-        .ok_or(Unparsed::Time)?;
+    let bracket =
+        quote.checked_sub(TIME_LOCAL_LEN + 3).filter(|&at| at > address_end).ok_or(Unparsed::Time)?;
     if line[bracket] != b'[' || line[bracket - 1] != b' ' || line[quote - 2..quote] != *b"] " {
         return Err(Unparsed::Time);
     }
@@ -58,16 +56,7 @@ pub(super) fn parse<'a>(line: &'a [u8], times: &mut TimeCache) -> Result<Core<'a
     let close = closing_quote(line, quote + 1).ok_or(Unparsed::Request)?;
     let (status, bytes, end) = status_and_bytes(line, close + 1)?;
     let user = line[address_end..bracket - 1].strip_prefix(b" - ").unwrap_or(b"");
-    Ok(Core {
-        address,
-        user,
-        time,
-        second,
-        request: &line[quote + 1..close],
-        status,
-        bytes,
-        end,
-    })
+    Ok(Core { address, user, time, second, request: &line[quote + 1..close], status, bytes, end })
 }
 
 /// The request's opening quote: the first one that nothing escapes.

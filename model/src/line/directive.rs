@@ -60,11 +60,7 @@ pub(super) fn read(text: &str) -> Result<(Escape, String), LogFormatError> {
     } else {
         strings.trim_end_matches(';').to_owned()
     };
-    if template.is_empty() {
-        Err(LogFormatError::Empty)
-    } else {
-        Ok((escape, template))
-    }
+    if template.is_empty() { Err(LogFormatError::Empty) } else { Ok((escape, template)) }
 }
 
 /// `'…' "…" ;` joined, with nginx's backslashes taken out.
@@ -112,12 +108,8 @@ pub(super) fn parts(template: &str) -> Result<Vec<Part>, LogFormatError> {
             parts.push(Part::Literal(rest[..dollar].to_owned()));
         }
         let behind = &rest[dollar + 1..];
-        let (braced, body) = behind
-            .strip_prefix('{')
-            .map_or((false, behind), |body| (true, body));
-        let end = body
-            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-            .unwrap_or(body.len());
+        let (braced, body) = behind.strip_prefix('{').map_or((false, behind), |body| (true, body));
+        let end = body.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(body.len());
         if end == 0 || (braced && !body[end..].starts_with('}')) {
             let shown = rest[dollar..].chars().take(20).collect();
             return Err(LogFormatError::Variable(shown));
@@ -141,21 +133,12 @@ mod tests {
             assert_eq!(read(text), Ok((expect.0, expect.1.to_owned())), "{text}");
         };
         check(r#"$a "$b""#, (Escape::Default, r#"$a "$b""#));
-        check(
-            "log_format main '$a '\n  '\"$b\"';",
-            (Escape::Default, r#"$a "$b""#),
-        );
-        check(
-            "log_format j escape=json '{\"a\":\"$a\"}';",
-            (Escape::Json, r#"{"a":"$a"}"#),
-        );
+        check("log_format main '$a '\n  '\"$b\"';", (Escape::Default, r#"$a "$b""#));
+        check("log_format j escape=json '{\"a\":\"$a\"}';", (Escape::Json, r#"{"a":"$a"}"#));
         check(r#"log_format d "$a \"$b\"";"#, (Escape::Default, r#"$a "$b""#));
         check(r"'\t\'\\\d'", (Escape::Default, "\t'\\\\d"));
         check("log_format x escape=none $a;", (Escape::None, "$a"));
-        check(
-            "# main\nlog_format m '$a ' # first\n '$b';",
-            (Escape::Default, "$a $b"),
-        );
+        check("# main\nlog_format m '$a ' # first\n '$b';", (Escape::Default, "$a $b"));
         check(r#""$a \"$b\"""#, (Escape::Default, r#"$a "$b""#));
         for bad in [
             "",

@@ -54,9 +54,7 @@ impl Template {
 
     /// The literal behind the piece at `index`.
     fn behind(&self, index: usize) -> &[u8] {
-        self.pieces
-            .get(index + 1)
-            .map_or(&self.last, |next| &next.literal)
+        self.pieces.get(index + 1).map_or(&self.last, |next| &next.literal)
     }
 
     /// Where the value at `at` ends. But for its quotes no value has a quote that nothing escapes, for nginx
@@ -67,10 +65,7 @@ impl Template {
         let rest = &line[at..];
         let end = match piece.end {
             End::Type => {
-                return self
-                    .typed_end(rest, index)
-                    .map(|length| at + length)
-                    .ok_or(missing);
+                return self.typed_end(rest, index).map(|length| at + length).ok_or(missing);
             }
             End::Quote => {
                 let end = closing_quote(line, at).ok_or(missing)?;
@@ -105,14 +100,10 @@ impl Template {
         if role == Role::Address && behind.first() == Some(&b':') {
             // `$remote_addr:$remote_port`: the last colon of the run behind which an address is complete.
             let colons = memchr::memrchr_iter(b':', &rest[..length]);
-            length = colons
-                .take(2)
-                .find(|&colon| parse_address(&rest[..colon]).is_some())?;
+            length = colons.take(2).find(|&colon| parse_address(&rest[..colon]).is_some())?;
         }
         // What comes next must not go on as if it belonged to the value.
-        let closed = rest
-            .get(length)
-            .is_none_or(|byte| *byte == b' ' || behind.first() == Some(byte));
+        let closed = rest.get(length).is_none_or(|byte| *byte == b' ' || behind.first() == Some(byte));
         closed.then_some(length)
     }
 
@@ -135,11 +126,7 @@ impl Template {
             .take(MAX_CANDIDATES)
             .filter(|&end| self.fits(line, end + behind.len(), index + 1, self.required));
         let end = fitting.next().ok_or(self.pieces[index].role.missing())?;
-        if fitting.next().is_some() || ends.next().is_some() {
-            Err(Unparsed::Ambiguous)
-        } else {
-            Ok(end)
-        }
+        if fitting.next().is_some() || ends.next().is_some() { Err(Unparsed::Ambiguous) } else { Ok(end) }
     }
 
     /// Where hops end, and which bytes are hops for sure: none where a client wrote what makes two readings of
@@ -150,16 +137,9 @@ impl Template {
         let end_at = |length: usize| (!line[..at + length].ends_with(b",")).then_some(at + length);
         let text = &line[at..line.len().min(reach + behind.len())];
         let from_left = || places(text, behind).take(MAX_CANDIDATES).filter_map(end_at);
-        let from_right = || {
-            places_from_right(text, behind)
-                .take(MAX_CANDIDATES)
-                .filter_map(end_at)
-        };
+        let from_right = || places_from_right(text, behind).take(MAX_CANDIDATES).filter_map(end_at);
         let follows = &self.pieces[index + 1..];
-        if follows
-            .iter()
-            .all(|piece| piece.end == End::Quote || !is_client_chosen(&piece.name))
-        {
+        if follows.iter().all(|piece| piece.end == End::Quote || !is_client_chosen(&piece.name)) {
             // What nginx makes has no spaces, so the whole rest can be told from the right.
             let whole =
                 from_right().find(|&end| self.fits(line, end + behind.len(), index + 1, self.pieces.len()));
@@ -183,12 +163,8 @@ impl Template {
 
     /// Whether the pieces from `index` on can begin at `at` (behind the first one's literal), as far as types tell.
     fn continues(&self, line: &[u8], mut at: usize, index: usize) -> bool {
-        for (next, piece) in self
-            .pieces
-            .iter()
-            .enumerate()
-            .skip(index)
-            .take_while(|(_, piece)| piece.end == End::Type)
+        for (next, piece) in
+            self.pieces.iter().enumerate().skip(index).take_while(|(_, piece)| piece.end == End::Type)
         {
             let Ok(end) = self.end_of(line, at, next) else {
                 return false;
@@ -235,9 +211,8 @@ impl Template {
 
     /// Where a run of adjacent variables ends: at the quote, space or line end behind it.
     fn run_end(&self, line: &[u8], at: usize, index: usize) -> usize {
-        let behind = (index..self.pieces.len())
-            .map(|next| self.behind(next))
-            .find(|literal| !literal.is_empty());
+        let behind =
+            (index..self.pieces.len()).map(|next| self.behind(next)).find(|literal| !literal.is_empty());
         let length = match behind.and_then(|literal| literal.first()) {
             None => line.len() - at,
             Some(b'"') => return closing_quote(line, at).unwrap_or(line.len()),

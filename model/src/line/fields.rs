@@ -49,12 +49,8 @@ impl<'a> Fields<'a> {
             Role::Host => self.host = self.host.take().or_else(|| present(value)),
             Role::ForwardedFor => self.forwarded_for = self.forwarded_for.take().or_else(|| present(value)),
             Role::Status => {
-                let digits = std::str::from_utf8(&value)
-                    .ok()
-                    .filter(|digits| digits.len() == 3);
-                self.status = digits
-                    .and_then(|digits| digits.parse().ok())
-                    .ok_or(Unparsed::Status)?;
+                let digits = std::str::from_utf8(&value).ok().filter(|digits| digits.len() == 3);
+                self.status = digits.and_then(|digits| digits.parse().ok()).ok_or(Unparsed::Status)?;
             }
             Role::Bytes if &*value != b"-" && !value.iter().all(u8::is_ascii_digit) => {
                 return Err(Unparsed::Bytes);

@@ -85,9 +85,7 @@ impl LogFormat {
     }
 
     fn with(layout: Layout) -> Self {
-        Self {
-            layout: Arc::new(layout),
-        }
+        Self { layout: Arc::new(layout) }
     }
 
     fn compile(text: &str) -> Result<Self, LogFormatError> {
@@ -141,9 +139,8 @@ impl LogFormat {
             }
             Layout::Text(template) => {
                 let mut fields = Fields::default();
-                template.run(line, 0, |piece, span| {
-                    fields.take(piece.role, Cow::Borrowed(&line[span]), times)
-                })?;
+                template
+                    .run(line, 0, |piece, span| fields.take(piece.role, Cow::Borrowed(&line[span]), times))?;
                 fields.line()
             }
             Layout::Json(json) => json.parse(line, times),
@@ -165,10 +162,7 @@ impl LogFormat {
                     ("remote_user", core.user),
                     ("time_local", core.time),
                     ("request", core.request),
-                    (
-                        "status",
-                        &line[core.end - core.bytes.len() - 4..core.end - core.bytes.len() - 1],
-                    ),
+                    ("status", &line[core.end - core.bytes.len() - 4..core.end - core.bytes.len() - 1]),
                     ("body_bytes_sent", core.bytes),
                 ] {
                     fields.push((name.to_owned(), Cow::Borrowed(value)));

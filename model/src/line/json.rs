@@ -56,18 +56,11 @@ impl JsonFormat {
         let mut templates = Vec::new();
         for (key, value) in entries {
             // Values come unescaped from JSON, so a quote in them is a character like any other.
-            templates.push((
-                key.into_owned(),
-                Template::compile(directive::parts(&value)?, Escape::None)?,
-            ));
+            templates.push((key.into_owned(), Template::compile(directive::parts(&value)?, Escape::None)?));
         }
-        if !templates
-            .iter()
-            .any(|(_, template)| template.pieces().iter().any(|piece| piece.role.is_target()))
+        if !templates.iter().any(|(_, template)| template.pieces().iter().any(|piece| piece.role.is_target()))
         {
-            templates
-                .iter_mut()
-                .for_each(|(_, template)| template.uri_as_target());
+            templates.iter_mut().for_each(|(_, template)| template.uri_as_target());
         }
         // `$host` comes before `$http_host`, whatever the order of the keys.
         templates
@@ -75,17 +68,11 @@ impl JsonFormat {
         let mut keys = Vec::new();
         for (key, template) in templates {
             let needed = template.pieces().iter().any(|piece| {
-                !matches!(
-                    piece.role,
-                    Role::Other | Role::Host | Role::Uri | Role::ForwardedFor
-                )
+                !matches!(piece.role, Role::Other | Role::Host | Role::Uri | Role::ForwardedFor)
             });
             keys.push((key, template, needed));
         }
-        require(
-            keys.iter()
-                .flat_map(|(_, template, _)| template.pieces().iter().map(|piece| piece.role)),
-        )?;
+        require(keys.iter().flat_map(|(_, template, _)| template.pieces().iter().map(|piece| piece.role)))?;
         Ok(Some(Self { bare, keys }))
     }
 
@@ -114,10 +101,7 @@ impl JsonFormat {
             let template = Template::compile(vec![Part::Variable(variable.to_owned())], Escape::None);
             (key.to_owned(), template.expect("one variable compiles"), needed)
         });
-        Self {
-            bare: false,
-            keys: keys.into(),
-        }
+        Self { bare: false, keys: keys.into() }
     }
 
     pub(super) fn parse<'a>(&self, line: &'a [u8], times: &mut TimeCache) -> Result<Line<'a>, Unparsed> {
@@ -128,10 +112,7 @@ impl JsonFormat {
         let mut fields = Fields::default();
         let (mut time, mut target) = (false, false);
         for (key, template, needed) in &self.keys {
-            let mut values = object
-                .iter()
-                .filter(|(name, _)| name == key)
-                .map(|(_, value)| value);
+            let mut values = object.iter().filter(|(name, _)| name == key).map(|(_, value)| value);
             let Some(value) = values.next() else {
                 if *needed {
                     return Err(Unparsed::Json);
@@ -173,10 +154,7 @@ impl JsonFormat {
         }
         let Object(entries) = serde_json::from_str(&mended).map_err(|_| Unparsed::Json)?;
         let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
-        Ok(entries
-            .into_iter()
-            .map(|(key, value)| (owned(key), owned(value)))
-            .collect())
+        Ok(entries.into_iter().map(|(key, value)| (owned(key), owned(value))).collect())
     }
 
     pub(super) fn fields<'a>(&self, line: &'a [u8]) -> Vec<(String, Cow<'a, [u8]>)> {
@@ -185,10 +163,7 @@ impl JsonFormat {
             Cow::Owned(text) => Cow::Owned(String::into_bytes(text)),
         };
         let object = self.read(line).unwrap_or_default();
-        object
-            .into_iter()
-            .map(|(key, value)| (key.into_owned(), into_bytes(value)))
-            .collect()
+        object.into_iter().map(|(key, value)| (key.into_owned(), into_bytes(value))).collect()
     }
 }
 
@@ -328,9 +303,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
                 Value::Text(text) => entries.push((key.0, text)),
                 Value::Object(inner) => {
                     // No format asks for longer names; to join them all would take memory that clients choose.
-                    let short = inner
-                        .into_iter()
-                        .filter(|(name, _)| key.0.len() + name.len() < MAX_KEY);
+                    let short = inner.into_iter().filter(|(name, _)| key.0.len() + name.len() < MAX_KEY);
                     entries
                         .extend(short.map(|(name, value)| (Cow::Owned(format!("{}.{name}", key.0)), value)));
                 }

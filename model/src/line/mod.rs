@@ -54,11 +54,7 @@ impl Line<'_> {
     /// What the line says about the request's URL.
     #[must_use]
     pub fn url_parts(&self) -> UrlParts<'_> {
-        UrlParts {
-            target: self.target.as_deref(),
-            host: self.host.as_deref(),
-            uri: self.uri.as_deref(),
-        }
+        UrlParts { target: self.target.as_deref(), host: self.host.as_deref(), uri: self.uri.as_deref() }
     }
 }
 
@@ -149,10 +145,7 @@ impl LineParser {
     /// A parser of lines in `format`.
     #[must_use]
     pub fn new(format: LogFormat) -> Self {
-        Self {
-            format,
-            times: TimeCache::default(),
-        }
+        Self { format, times: TimeCache::default() }
     }
 
     /// Reads one line (without its LF; one CR at its end is ignored). Where it fails and a syslog header stands

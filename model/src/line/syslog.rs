@@ -16,9 +16,7 @@ pub(super) fn strip(line: &[u8]) -> Option<&[u8]> {
 fn strip_priority(line: &[u8]) -> Option<&[u8]> {
     let digits = line.strip_prefix(b"<")?;
     let length = digits.iter().take_while(|b| b.is_ascii_digit()).count();
-    (1..=3)
-        .contains(&length)
-        .then(|| digits[length..].strip_prefix(b">"))?
+    (1..=3).contains(&length).then(|| digits[length..].strip_prefix(b">"))?
 }
 
 /// `Nov 22 10:09:00 ` or an RFC 3339 time and a space.
@@ -84,27 +82,17 @@ mod tests {
     use super::*;
 
     fn check(line: &str, expect: Option<&str>) {
-        assert_eq!(
-            strip(line.as_bytes()).map(String::from_utf8_lossy).as_deref(),
-            expect,
-            "{line}"
-        );
+        assert_eq!(strip(line.as_bytes()).map(String::from_utf8_lossy).as_deref(), expect, "{line}");
     }
 
     #[test]
     fn headers() {
-        check(
-            "<190>Nov 22 10:09:00 web1 nginx: 192.0.2.1 - -",
-            Some("192.0.2.1 - -"),
-        );
+        check("<190>Nov 22 10:09:00 web1 nginx: 192.0.2.1 - -", Some("192.0.2.1 - -"));
         check("<190>Nov  2 10:09:00 nginx: 192.0.2.1 - -", Some("192.0.2.1 - -"));
         check("Nov 22 10:09:00 web1 nginx[12]: 192.0.2.1", Some("192.0.2.1"));
         check("2026-11-22T10:09:00.123+01:00 web1 nginx: x", Some("x"));
         check("<190>1 2026-11-22T10:09:00Z web1 nginx 12 - - x y", Some("x y"));
-        check(
-            r#"<190>1 2026-11-22T10:09:00Z web1 nginx - - [a b="]\""][c] x"#,
-            Some("x"),
-        );
+        check(r#"<190>1 2026-11-22T10:09:00Z web1 nginx - - [a b="]\""][c] x"#, Some("x"));
         for bad in [
             "",
             "<",

@@ -54,21 +54,11 @@ impl Template {
                 Part::Literal(text) => literal.extend_from_slice(text.as_bytes()),
                 Part::Variable(name) => {
                     let literal = std::mem::take(&mut literal);
-                    pieces.push(Piece {
-                        literal,
-                        role: Role::of(&name),
-                        name,
-                        end: End::Line,
-                    });
+                    pieces.push(Piece { literal, role: Role::of(&name), name, end: End::Line });
                 }
             }
         }
-        let mut template = Self {
-            pieces,
-            last: literal,
-            required: 0,
-            escape,
-        };
+        let mut template = Self { pieces, last: literal, required: 0, escape };
         template.keep_one_of_each();
         template.find_ends()?;
         template.find_required();
@@ -138,11 +128,7 @@ impl Template {
     }
 
     fn find_required(&mut self) {
-        self.required = self
-            .pieces
-            .iter()
-            .rposition(|piece| piece.role.is_required())
-            .map_or(0, |at| at + 1);
+        self.required = self.pieces.iter().rposition(|piece| piece.role.is_required()).map_or(0, |at| at + 1);
     }
 
     pub(super) fn pieces(&self) -> &[Piece] {
@@ -161,11 +147,7 @@ impl Template {
 
     /// Without the pieces behind the last one that means something to us.
     pub(super) fn trimmed(mut self) -> Self {
-        let used = self
-            .pieces
-            .iter()
-            .rposition(|piece| piece.role != Role::Other)
-            .map_or(0, |at| at + 1);
+        let used = self.pieces.iter().rposition(|piece| piece.role != Role::Other).map_or(0, |at| at + 1);
         if used < self.pieces.len() {
             self.last = self.pieces[used].literal.clone();
             self.pieces.truncate(used);

@@ -184,9 +184,7 @@ mod tests {
     use crate::settings::raw::Raw;
 
     fn check(fields: &Fields<'_>, json: &str) {
-        let Ok(Raw::Object(members)) = Raw::parse(json.as_bytes()) else {
-            panic!("{json}")
-        };
+        let Ok(Raw::Object(members)) = Raw::parse(json.as_bytes()) else { panic!("{json}") };
         let printed: Vec<&str> = members.iter().map(|(key, _)| key.as_str()).collect();
         let read: Vec<&str> = fields.iter().map(|(key, _)| *key).collect();
         assert_eq!(read, printed);
@@ -198,11 +196,7 @@ mod tests {
         let json = document.to_json();
         check(&document.fields(), &json);
         let some = Some(Scalar(Seconds(1)));
-        let mut rule = SpecialRule {
-            warn_within: some,
-            block_within: some,
-            block_for: some,
-        };
+        let mut rule = SpecialRule { warn_within: some, block_within: some, block_for: some };
         let json = serde_json::to_string(&rule).unwrap();
         check(&rule.fields(), &json);
     }
@@ -230,15 +224,9 @@ mod tests {
         ] {
             let parsed = crate::settings::Settings::parse(format!("{{\"{key}\":{value}}}")).unwrap();
             let strip = |json: String| json.split_whitespace().collect::<String>();
-            let (before, after) = (
-                strip(Document::default().to_json()),
-                strip(parsed.document.to_json()),
-            );
+            let (before, after) = (strip(Document::default().to_json()), strip(parsed.document.to_json()));
             let member = format!("\"{key}\":{value}");
-            assert!(
-                after.contains(&member) && !before.contains(&member),
-                "{member} in {after}"
-            );
+            assert!(after.contains(&member) && !before.contains(&member), "{member} in {after}");
         }
     }
 }

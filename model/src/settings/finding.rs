@@ -28,11 +28,7 @@ pub struct SettingsErrors(Vec<Finding>);
 impl SettingsErrors {
     /// The findings as errors; `Ok` where there are none.
     pub(super) fn from_findings(findings: Vec<Finding>) -> Result<(), Self> {
-        if findings.is_empty() {
-            Ok(())
-        } else {
-            Err(Self(findings))
-        }
+        if findings.is_empty() { Ok(()) } else { Err(Self(findings)) }
     }
 
     /// The errors, one by one.
@@ -49,11 +45,7 @@ impl From<Finding> for SettingsErrors {
 }
 
 fn lines(findings: &[Finding]) -> String {
-    findings
-        .iter()
-        .map(Finding::to_string)
-        .collect::<Vec<_>>()
-        .join("\n")
+    findings.iter().map(Finding::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// Findings while they are collected.
@@ -62,10 +54,7 @@ pub(super) struct Findings(pub(super) Vec<Finding>);
 
 impl Findings {
     pub(super) fn add(&mut self, at: &Path<'_>, message: impl Into<String>) {
-        self.0.push(Finding {
-            path: at.to_string(),
-            message: message.into(),
-        });
+        self.0.push(Finding { path: at.to_string(), message: message.into() });
     }
 }
 
@@ -138,10 +127,7 @@ mod tests {
 
     #[test]
     fn values_are_cut_and_escaped() {
-        assert_eq!(
-            shown("a\u{1b}[31m\n\"\u{202e}"),
-            "\"a\\u{1b}[31m\\n\\\"\\u{202e}\""
-        );
+        assert_eq!(shown("a\u{1b}[31m\n\"\u{202e}"), "\"a\\u{1b}[31m\\n\\\"\\u{202e}\"");
         assert_eq!(shown(&"ä".repeat(60)), format!("\"{}\"", "ä".repeat(60)));
         assert_eq!(shown(&"ä".repeat(61)), format!("\"{}\"…", "ä".repeat(60)));
     }

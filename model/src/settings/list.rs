@@ -83,11 +83,7 @@ impl Field for UrlList {
             all |= text == ALL;
             UrlPattern::parse(text).map_err(|error| error.to_string())
         });
-        self.0 = if all {
-            GlobalUrls::All
-        } else {
-            GlobalUrls::Listed(list.unwrap_or_default())
-        };
+        self.0 = if all { GlobalUrls::All } else { GlobalUrls::Listed(list.unwrap_or_default()) };
     }
 }
 
@@ -141,12 +137,7 @@ impl Field for SpecialRules {
             let mut rule = SpecialRule::default();
             match value {
                 Raw::Object(members) => read_object(members, &at, &mut rule.fields(), findings),
-                _ => mismatch(
-                    "an object of thresholds, or {} to inherit all",
-                    value,
-                    &at,
-                    findings,
-                ),
+                _ => mismatch("an object of thresholds, or {} to inherit all", value, &at, findings),
             }
             self.0.extend(pattern.map(|pattern| (pattern, rule)));
         }

@@ -92,11 +92,7 @@ impl Settings {
     /// one, with its line and column.
     pub fn parse(json: impl AsRef<[u8]>) -> Result<Parsed, SettingsErrors> {
         let document = validate::read(json.as_ref())?;
-        Ok(Parsed {
-            settings: Self::from(&document),
-            warnings: warning::warnings(&document),
-            document,
-        })
+        Ok(Parsed { settings: Self::from(&document), warnings: warning::warnings(&document), document })
     }
 
     /// Whether nothing may be decided against this target, as the allowlist or the protected addresses overlap it.
@@ -129,16 +125,10 @@ impl From<&Document> for Settings {
             warn_within: rule.warn_within.map_or(global.warn_within, |within| within.0),
             block_for: rule.block_for.map_or(global.block_for, |length| length.0),
         };
-        let specials = document
-            .special_rule
-            .0
-            .iter()
-            .map(|(url, rule)| (url.clone(), special(url, rule)))
-            .collect();
-        let loopback = [
-            Network::new(Ipv4Addr::LOCALHOST.into(), 8),
-            Network::new(Ipv6Addr::LOCALHOST.into(), 128),
-        ];
+        let specials =
+            document.special_rule.0.iter().map(|(url, rule)| (url.clone(), special(url, rule))).collect();
+        let loopback =
+            [Network::new(Ipv4Addr::LOCALHOST.into(), 8), Network::new(Ipv6Addr::LOCALHOST.into(), 128)];
         Self {
             count: document.count.0,
             warn_enabled: document.if_warning.0,
@@ -167,19 +157,14 @@ impl From<&Document> for Settings {
 #[must_use]
 pub fn schema() -> Value {
     let unwrap = RecursiveTransform(unwrap_description);
-    let generator = SchemaSettings::draft2020_12()
-        .with_transform(unwrap)
-        .into_generator();
+    let generator = SchemaSettings::draft2020_12().with_transform(unwrap).into_generator();
     generator.into_root_schema_for::<Document>().to_value()
 }
 
 /// Doc comments are wrapped for source code; a description has one line a paragraph.
 fn unwrap_description(schema: &mut Schema) {
     if let Some(Value::String(description)) = schema.get_mut("description") {
-        let paragraphs: Vec<_> = description
-            .split("\n\n")
-            .map(|text| text.replace('\n', " "))
-            .collect();
+        let paragraphs: Vec<_> = description.split("\n\n").map(|text| text.replace('\n', " ")).collect();
         *description = paragraphs.join("\n\n");
     }
 }

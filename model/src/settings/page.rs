@@ -21,12 +21,7 @@ pub fn reference_page() -> String {
     let special = &schema["$defs"]["SpecialRule"];
     page.push_str(description(special));
     page.push('\n');
-    keys(
-        &mut page,
-        "###",
-        &SpecialRule::default().fields(),
-        &special["properties"],
-    );
+    keys(&mut page, "###", &SpecialRule::default().fields(), &special["properties"]);
     page.push_str(TAIL);
     page
 }
@@ -39,11 +34,8 @@ fn keys(page: &mut String, heading: &str, fields: &Fields<'_>, properties: &Valu
             value => format!("`{value}`"),
         };
         let (accepts, meaning) = (field.expected(), description(property));
-        writeln!(
-            page,
-            "\n{heading} `{key}`\n\n{meaning}\n\n- Value: {accepts}\n- Default: {default}"
-        )
-        .expect("a String takes everything");
+        writeln!(page, "\n{heading} `{key}`\n\n{meaning}\n\n- Value: {accepts}\n- Default: {default}")
+            .expect("a String takes everything");
     }
 }
 

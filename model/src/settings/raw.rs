@@ -28,9 +28,7 @@ impl Raw {
                 "not JSON: there is nothing in it; write {} for the defaults".to_owned()
             } else {
                 let text = error.to_string();
-                let reason = text
-                    .rsplit_once(" at line ")
-                    .map_or(text.as_str(), |(reason, _)| reason);
+                let reason = text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason);
                 format!("not JSON: {reason}")
             };
             Finding { path, message }
@@ -117,40 +115,21 @@ mod tests {
     #[test]
     fn order_and_duplicates_stay() {
         let raw = Raw::parse(b"\xef\xbb\xbf{\"b\":[null,-1,1.5],\"a\":true,\"b\":\"\\u0000\"}").unwrap();
-        let list = Raw::List(vec![
-            Raw::Null,
-            Raw::Number((-1).into()),
-            Raw::Number(Number::from_f64(1.5).unwrap()),
-        ]);
-        let members = [
-            ("b", list),
-            ("a", Raw::Bool(true)),
-            ("b", Raw::Text("\0".to_owned())),
-        ];
-        assert_eq!(
-            raw,
-            Raw::Object(members.map(|(key, value)| (key.to_owned(), value)).into())
-        );
+        let list =
+            Raw::List(vec![Raw::Null, Raw::Number((-1).into()), Raw::Number(Number::from_f64(1.5).unwrap())]);
+        let members = [("b", list), ("a", Raw::Bool(true)), ("b", Raw::Text("\0".to_owned()))];
+        assert_eq!(raw, Raw::Object(members.map(|(key, value)| (key.to_owned(), value)).into()));
     }
 
     #[test]
     fn what_is_no_json_has_a_place() {
         let check = |json: &[u8], expect: &str| assert_eq!(Raw::parse(json).unwrap_err().to_string(), expect);
-        check(
-            b"",
-            "line 1, column 0: not JSON: there is nothing in it; write {} for the defaults",
-        );
+        check(b"", "line 1, column 0: not JSON: there is nothing in it; write {} for the defaults");
         check(b"{\n \"a\": 1,\n}", "line 3, column 1: not JSON: trailing comma");
         check(b"{} {}", "line 1, column 4: not JSON: trailing characters");
         check(b"{'a': 1}", "line 1, column 2: not JSON: key must be a string");
-        check(
-            b"\"\xff\"",
-            "line 1, column 2: not JSON: invalid unicode code point",
-        );
+        check(b"\"\xff\"", "line 1, column 2: not JSON: invalid unicode code point");
         check(b"1e999", "line 1, column 5: not JSON: number out of range");
-        check(
-            &b"[".repeat(1_000_000),
-            "line 1, column 128: not JSON: recursion limit exceeded",
-        );
+        check(&b"[".repeat(1_000_000), "line 1, column 128: not JSON: recursion limit exceeded");
     }
 }

@@ -13,12 +13,7 @@ pub(super) fn read(json: &[u8]) -> Result<Document, SettingsErrors> {
     let mut findings = Findings::default();
     match Raw::parse(json)? {
         Raw::Object(members) => read_object(&members, &Path::Top, &mut document.fields(), &mut findings),
-        other => mismatch(
-            "an object such as {\"count\": 200}",
-            &other,
-            &Path::Top,
-            &mut findings,
-        ),
+        other => mismatch("an object such as {\"count\": 200}", &other, &Path::Top, &mut findings),
     }
     SettingsErrors::from_findings(findings.0)?;
     document.inherit();
@@ -39,11 +34,7 @@ pub(super) fn read_object(
             findings.add(&at, "given more than once; keep one");
         }
         let Some((_, field)) = fields.iter_mut().find(|(name, _)| name == key) else {
-            let suggestion = if findings.0.len() < MOST_SUGGESTED {
-                nearest(key, fields)
-            } else {
-                None
-            };
+            let suggestion = if findings.0.len() < MOST_SUGGESTED { nearest(key, fields) } else { None };
             findings.add(
                 &at,
                 match suggestion {
@@ -55,10 +46,7 @@ pub(super) fn read_object(
         };
         if *value == Raw::Null {
             let expected = field.expected();
-            findings.add(
-                &at,
-                format!("must be {expected}, found null; leave the key out for its default"),
-            );
+            findings.add(&at, format!("must be {expected}, found null; leave the key out for its default"));
         } else {
             field.read(value, &at, findings);
         }
@@ -80,7 +68,5 @@ fn nearest(key: &str, fields: &Fields<'_>) -> Option<&'static str> {
         |name: &str| strsim::jaro_winkler(&key, name).max(strsim::normalized_damerau_levenshtein(&key, name));
     let scored = fields.iter().map(|(name, _)| (*name, similarity(name)));
     let similar = scored.filter(|(_, score)| *score >= SIMILAR);
-    similar
-        .max_by(|(_, a), (_, b)| a.total_cmp(b))
-        .map(|(name, _)| name)
+    similar.max_by(|(_, a), (_, b)| a.total_cmp(b)).map(|(name, _)| name)
 }

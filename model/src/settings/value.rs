@@ -113,10 +113,7 @@ impl ScalarValue for bool {
     }
 
     fn schema() -> (Value, &'static str) {
-        (
-            json!({ "type": "boolean" }),
-            r"^\s*([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])\s*$",
-        )
+        (json!({ "type": "boolean" }), r"^\s*([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])\s*$")
     }
 }
 
@@ -131,22 +128,13 @@ trait Whole: Sized {
 
 impl<T: Whole> ScalarValue for T {
     fn expected() -> Cow<'static, str> {
-        format!(
-            "a whole number of {} from {} to {}",
-            T::UNIT,
-            T::RANGE.start(),
-            T::RANGE.end()
-        )
-        .into()
+        format!("a whole number of {} from {} to {}", T::UNIT, T::RANGE.start(), T::RANGE.end()).into()
     }
 
     fn parse(text: &str) -> Option<Self> {
         // `parse` alone would take a plus sign.
         let digits = Some(text).filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
-        digits
-            .and_then(|digits| digits.parse().ok())
-            .filter(|n| T::RANGE.contains(n))
-            .and_then(T::new)
+        digits.and_then(|digits| digits.parse().ok()).filter(|n| T::RANGE.contains(n)).and_then(T::new)
     }
 
     fn schema() -> (Value, &'static str) {
@@ -280,11 +268,7 @@ impl Field for HostName {
     }
 
     fn read(&mut self, value: &Raw, at: &Path<'_>, findings: &mut Findings) {
-        let host = if let Raw::Text(text) = value {
-            Self::parse(text.trim_ascii())
-        } else {
-            None
-        };
+        let host = if let Raw::Text(text) = value { Self::parse(text.trim_ascii()) } else { None };
         match host {
             Some(host) => *self = host,
             None => mismatch(&self.expected(), value, at, findings),

@@ -46,12 +46,7 @@ fn never_warns(document: &Document, warn_within: Seconds, block_within: Seconds)
 }
 
 fn lists(document: &Document, findings: &mut Findings) {
-    every_address(
-        &document.allowlist,
-        &Path::Top.key("ip_white_list"),
-        spares_all,
-        findings,
-    );
+    every_address(&document.allowlist, &Path::Top.key("ip_white_list"), spares_all, findings);
     let at = Path::Top.key("url_black_list");
     if let GlobalUrls::Listed(urls) = &document.global_urls.0 {
         if urls.is_empty() && document.special_rule.0.is_empty() {
@@ -73,9 +68,7 @@ fn special_rules(document: &Document, findings: &mut Findings) {
     let rules = &document.special_rule.0;
     let mut winners: HashMap<_, &UrlPattern> = HashMap::with_capacity(rules.len());
     for (url, _) in rules {
-        let winner = winners
-            .entry((url.host(), url.path(), url.is_prefix()))
-            .or_insert(url);
+        let winner = winners.entry((url.host(), url.path(), url.is_prefix())).or_insert(url);
         if url.precedence() < winner.precedence() {
             *winner = url;
         }
@@ -88,10 +81,7 @@ fn special_rules(document: &Document, findings: &mut Findings) {
         let winner = winners[&(url.host(), url.path(), url.is_prefix())];
         if winner.text() != url.text() {
             let winner = shown(winner.text());
-            findings.add(
-                &at,
-                format!("the same URL as {winner}, which wins: this rule never counts"),
-            );
+            findings.add(&at, format!("the same URL as {winner}, which wins: this rule never counts"));
         }
         let warn_within = rule.warn_within.unwrap_or(document.warn_within);
         let block_within = rule.block_within.unwrap_or(document.block_within);
@@ -113,25 +103,12 @@ fn policy(document: &Document, findings: &mut Findings) {
              anything there; list the proxies only"
         )
     };
-    every_address(
-        &document.trusted_proxies,
-        &Path::Top.key("trusted_proxies"),
-        forged,
-        findings,
-    );
-    every_address(
-        &document.protected,
-        &Path::Top.key("protected"),
-        spares_all,
-        findings,
-    );
+    every_address(&document.trusted_proxies, &Path::Top.key("trusted_proxies"), forged, findings);
+    every_address(&document.protected, &Path::Top.key("protected"), spares_all, findings);
     let prefix = document.ipv6_prefix.0.0;
     let at = Path::Top.key("ipv6_prefix");
     if prefix < 32 {
-        findings.add(
-            &at,
-            format!("a /{prefix} can be a whole provider: all its clients are blocked as one"),
-        );
+        findings.add(&at, format!("a /{prefix} can be a whole provider: all its clients are blocked as one"));
     } else if prefix > 64 {
         let message =
             format!("one client mostly has a whole /64, and can evade a /{prefix} by changing addresses");
@@ -142,16 +119,10 @@ fn policy(document: &Document, findings: &mut Findings) {
         findings.add(&Path::Top.key("warn_second"), message);
     }
     if document.max_new_bans_per_minute.0.0 == 0 {
-        findings.add(
-            &Path::Top.key("max_new_bans_per_minute"),
-            "0 holds every ban: none is enforced",
-        );
+        findings.add(&Path::Top.key("max_new_bans_per_minute"), "0 holds every ban: none is enforced");
     }
     if document.max_banned_share.0.0 == 0.0 {
-        findings.add(
-            &Path::Top.key("max_banned_share"),
-            "0 holds every ban: none is enforced",
-        );
+        findings.add(&Path::Top.key("max_banned_share"), "0 holds every ban: none is enforced");
     }
 }
 
@@ -162,12 +133,7 @@ fn every_address(
     message: impl Fn(&str) -> String,
     findings: &mut Findings,
 ) {
-    for (index, network) in list
-        .0
-        .iter()
-        .enumerate()
-        .filter(|(_, network)| network.prefix() == 0)
-    {
+    for (index, network) in list.0.iter().enumerate().filter(|(_, network)| network.prefix() == 0) {
         let family = if network.first().is_ipv4() { "IPv4" } else { "IPv6" };
         findings.add(&at.item(index), format!("{network} {}", message(family)));
     }
@@ -190,10 +156,7 @@ fn doubt(url: &UrlPattern, document: &Document) -> Option<String> {
         return Some(format!("{reason}; write {}", shown(path)));
     }
     if text.trim() != text {
-        return Some(format!(
-            "can never match: there is space around it; write {}",
-            shown(text.trim())
-        ));
+        return Some(format!("can never match: there is space around it; write {}", shown(text.trim())));
     }
     if text.eq_ignore_ascii_case(ALL) {
         return Some(
@@ -207,9 +170,7 @@ fn doubt(url: &UrlPattern, document: &Document) -> Option<String> {
     }
     if url.host().is_some() && document.default_host.get().is_none() {
         let reason = "names a host, and there is no `default_host`";
-        return Some(format!(
-            "{reason}: it matches only where the log has an absolute URL or `$host`"
-        ));
+        return Some(format!("{reason}: it matches only where the log has an absolute URL or `$host`"));
     }
     None
 }

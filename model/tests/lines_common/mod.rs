@@ -52,11 +52,7 @@ pub(crate) fn shown(parsed: &Result<Line<'_>, Unparsed>) -> String {
     if ![0, 200].contains(&line.status) {
         shown += &format!(" status={}", line.status);
     }
-    for (name, value) in [
-        ("host", &line.host),
-        ("uri", &line.uri),
-        ("xff", &line.forwarded_for),
-    ] {
+    for (name, value) in [("host", &line.host), ("uri", &line.uri), ("xff", &line.forwarded_for)] {
         // What nginx writes for no value is as good as none.
         if let Some(value) = value.as_deref().filter(|value| !matches!(*value, b"" | b"-")) {
             shown += &format!(" {name}={}", text(value));

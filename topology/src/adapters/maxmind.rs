@@ -88,9 +88,7 @@ impl MaxMind {
                 .with_context(|| format!("can't read the GeoIP database {}", path.display()))?;
             Self::reader(bytes, path)
         };
-        Ok(Self {
-            databases: paths.iter().map(open).collect::<anyhow::Result<_>>()?,
-        })
+        Ok(Self { databases: paths.iter().map(open).collect::<anyhow::Result<_>>()? })
     }
 
     fn reader(bytes: Vec<u8>, path: &Path) -> anyhow::Result<Reader<Vec<u8>>> {
@@ -101,9 +99,7 @@ impl MaxMind {
     fn unpack(packed: &[u8]) -> io::Result<Self> {
         let bytes = zstd::decode_all(packed)?;
         let database = Reader::from_source(bytes).map_err(io::Error::other)?;
-        Ok(Self {
-            databases: vec![database],
-        })
+        Ok(Self { databases: vec![database] })
     }
 }
 
@@ -111,26 +107,17 @@ impl PlaceLookup for MaxMind {
     fn place(&self, address: IpAddr) -> Option<Place> {
         let mut place = Place::default();
         for database in &self.databases {
-            let found = database
-                .lookup(address)
-                .and_then(|found| found.decode::<Fields<'_>>());
+            let found = database.lookup(address).and_then(|found| found.decode::<Fields<'_>>());
             let Ok(Some(fields)) = found else { continue };
-            let country = fields
-                .country
-                .or(fields.registered_country)
-                .and_then(|country| country.iso_code);
-            let province = fields
-                .subdivisions
-                .and_then(|list| list.first().and_then(|first| first.iso_code));
+            let country = fields.country.or(fields.registered_country).and_then(|country| country.iso_code);
+            let province = fields.subdivisions.and_then(|list| list.first().and_then(|first| first.iso_code));
             let city = match fields.city {
                 Some(City::Named(city)) => city.names.en,
                 Some(City::Flat(name)) => Some(name),
                 None => None,
             };
             let known = |text: &&str| !text.is_empty();
-            place.country = place
-                .country
-                .or(country.or(fields.country_code).filter(known).map(Into::into));
+            place.country = place.country.or(country.or(fields.country_code).filter(known).map(Into::into));
             place.province = place.province.or(province.filter(known).map(Into::into));
             let area = city.or(fields.autonomous_system_organization);
             place.area = place.area.or(area.filter(known).map(Into::into));
@@ -164,9 +151,7 @@ impl PlaceLookup for Countries {
         }
         let database = self.database.get_or_init(|| {
             let unpacked = MaxMind::unpack(COUNTRIES);
-            unpacked
-                .inspect_err(|error| tracing::error!(%error, "the built-in countries can't be read"))
-                .ok()
+            unpacked.inspect_err(|error| tracing::error!(%error, "the built-in countries can't be read")).ok()
         });
         database.as_ref()?.place(address)
     }
@@ -179,11 +164,8 @@ mod tests {
     #[test]
     fn the_countries_that_come_along_know_famous_addresses() {
         let countries = Countries::default();
-        let country = |address: &str| {
-            countries
-                .place(address.parse().unwrap())
-                .and_then(|place| place.country)
-        };
+        let country =
+            |address: &str| countries.place(address.parse().unwrap()).and_then(|place| place.country);
         assert_eq!(country("193.0.6.139").as_deref(), Some("NL"));
         assert_eq!(country("2001:67c:2e8:22::c100:68b").as_deref(), Some("NL"));
         assert_eq!(country("203.0.113.1"), None);

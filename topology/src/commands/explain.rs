@@ -94,42 +94,25 @@ impl Explainer {
         let place = self.places.place(client.address).unwrap_or_default();
         let parts = [place.country, place.province, place.area].into_iter().flatten();
         let place = parts.map(|part| part.to_string()).collect::<Vec<_>>().join(", ");
-        writeln!(
-            out,
-            "place     {}",
-            if place.is_empty() { "unknown" } else { &place }
-        )?;
+        writeln!(out, "place     {}", if place.is_empty() { "unknown" } else { &place })?;
 
         let url = line.url_parts();
         let url = url.url(self.settings.default_host.as_deref());
         match &url {
             None => writeln!(out, "url       none: the request names no path")?,
             Some(url) => {
-                let host = url
-                    .host
-                    .as_deref()
-                    .map_or("(any host)".to_owned(), |host| shown(host, LONGEST));
+                let host = url.host.as_deref().map_or("(any host)".to_owned(), |host| shown(host, LONGEST));
                 writeln!(out, "url       {host}{}", shown(url.path, LONGEST))?;
             }
         }
         let id = self.settings.rules.find(url.as_ref());
         match self.settings.rules.get(id) {
-            None => writeln!(
-                out,
-                "rule      none: tallied for records, counts towards no decision"
-            )?,
+            None => writeln!(out, "rule      none: tallied for records, counts towards no decision")?,
             Some(rule) => {
                 let count = self.settings.count;
-                let name = if id == RuleId::GLOBAL {
-                    "global".to_owned()
-                } else {
-                    format!("special {}", rule.name)
-                };
-                writeln!(
-                    out,
-                    "rule      {name}: {}",
-                    levels(&self.settings, rule, count.get())
-                )?;
+                let name =
+                    if id == RuleId::GLOBAL { "global".to_owned() } else { format!("special {}", rule.name) };
+                writeln!(out, "rule      {name}: {}", levels(&self.settings, rule, count.get()))?;
             }
         }
         let guard = if self.settings.protected.overlaps(&target) {
@@ -151,17 +134,10 @@ fn explain_unattributed(out: &mut impl Write, reason: &Unattributed) -> io::Resu
 fn levels(settings: &Settings, rule: &model::rule::Rule, count: u32) -> String {
     let mut levels = Vec::new();
     if settings.block_enabled {
-        levels.push(format!(
-            "block for {} at {count} requests within {}",
-            rule.block_for, rule.block_within
-        ));
+        levels.push(format!("block for {} at {count} requests within {}", rule.block_for, rule.block_within));
     }
     if settings.warn_enabled {
         levels.push(format!("warn at {count} within {}", rule.warn_within));
     }
-    if levels.is_empty() {
-        "blocking and warning are both off".to_owned()
-    } else {
-        levels.join(", ")
-    }
+    if levels.is_empty() { "blocking and warning are both off".to_owned() } else { levels.join(", ") }
 }

@@ -70,16 +70,11 @@ impl Args {
 
     fn start(&self) -> anyhow::Result<Second> {
         if self.start == "now" {
-            let now = SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .context("the clock stands before 1970")?;
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?;
             return Ok(Second(i64::try_from(now.as_secs())?));
         }
         parse_time_iso8601(self.start.as_bytes()).ok_or_else(|| {
-            Failure::usage(format!(
-                "--start: `{}` is not a time like 2026-01-01T00:00:00Z",
-                self.start
-            ))
+            Failure::usage(format!("--start: `{}` is not a time like 2026-01-01T00:00:00Z", self.start))
         })
     }
 }

@@ -41,16 +41,12 @@ impl Rules {
         let path = Path::new(&self.log_format);
         let text = if !matches!(self.log_format.as_str(), "combined" | "json") && path.is_file() {
             std::fs::read_to_string(path).map_err(|error| {
-                Failure::usage(format!(
-                    "can't read the log format in {}: {error}",
-                    path.display()
-                ))
+                Failure::usage(format!("can't read the log format in {}: {error}", path.display()))
             })?
         } else {
             self.log_format.clone()
         };
-        text.parse()
-            .map_err(|error| Failure::usage(format!("--log-format: {error}")))
+        text.parse().map_err(|error| Failure::usage(format!("--log-format: {error}")))
     }
 
     pub(super) fn places(&self) -> anyhow::Result<Arc<dyn PlaceLookup>> {
@@ -94,21 +90,14 @@ pub(super) fn check_logs(logs: &[PathBuf]) -> anyhow::Result<()> {
     if logs.iter().filter(|log| *log == Path::new("-")).count() > 1 {
         wrong.push("- (standard input) can be read only once".to_owned());
     }
-    if wrong.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::usage(wrong.join("\n       ")))
-    }
+    if wrong.is_empty() { Ok(()) } else { Err(Failure::usage(wrong.join("\n       "))) }
 }
 
 /// The size of all logs together; `None` where one of them doesn't tell.
 pub(super) fn total_size(logs: &[PathBuf]) -> Option<u64> {
     logs.iter()
         .map(|log| {
-            std::fs::metadata(log)
-                .ok()
-                .filter(std::fs::Metadata::is_file)
-                .map(|metadata| metadata.len())
+            std::fs::metadata(log).ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len())
         })
         .sum()
 }

@@ -84,9 +84,7 @@ pub fn main() -> ExitCode {
         // Whoever read our output has seen enough (`ccfirewall … | head`).
         Err(error) if is_broken_pipe(&error) => ExitCode::from(OK),
         Err(error) => {
-            let code = error
-                .downcast_ref::<Failure>()
-                .map_or(FAILED, |failure| failure.code);
+            let code = error.downcast_ref::<Failure>().map_or(FAILED, |failure| failure.code);
             eprintln!("error: {error:#}");
             ExitCode::from(code)
         }
@@ -103,26 +101,16 @@ struct Failure {
 
 impl Failure {
     fn usage(message: impl Into<String>) -> anyhow::Error {
-        Self {
-            code: 2,
-            message: message.into(),
-        }
-        .into()
+        Self { code: 2, message: message.into() }.into()
     }
 
     fn settings(message: impl Into<String>) -> anyhow::Error {
-        Self {
-            code: BAD_SETTINGS,
-            message: message.into(),
-        }
-        .into()
+        Self { code: BAD_SETTINGS, message: message.into() }.into()
     }
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let mut causes = error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>());
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     causes.any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 

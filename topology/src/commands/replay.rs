@@ -216,10 +216,7 @@ fn progress_bar(logs: &[PathBuf]) -> ProgressBar {
             ProgressBar::new(size),
             "{bar:40} {percent:>3} %  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left",
         ),
-        None => (
-            ProgressBar::new_spinner(),
-            "{spinner} {binary_bytes}  {binary_bytes_per_sec}  {elapsed}",
-        ),
+        None => (ProgressBar::new_spinner(), "{spinner} {binary_bytes}  {binary_bytes_per_sec}  {elapsed}"),
     };
     bar.with_style(ProgressStyle::with_template(template).expect("the template is fixed, a test draws it"))
 }
@@ -232,13 +229,9 @@ fn parse_size(text: &str) -> Result<usize, String> {
         text if text.ends_with('K') => (text[..text.len() - 1].to_owned(), 1 << 10),
         text => (text, 1),
     };
-    let size: usize = digits
-        .trim()
-        .parse()
-        .map_err(|_| format!("`{text}` is not a size like 1G, 512M or 1048576"))?;
-    size.checked_mul(unit)
-        .filter(|&size| size > 0)
-        .ok_or_else(|| format!("`{text}` is out of range"))
+    let size: usize =
+        digits.trim().parse().map_err(|_| format!("`{text}` is not a size like 1G, 512M or 1048576"))?;
+    size.checked_mul(unit).filter(|&size| size > 0).ok_or_else(|| format!("`{text}` is out of range"))
 }
 
 #[cfg(test)]

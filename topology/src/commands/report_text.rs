@@ -46,10 +46,7 @@ fn heading(out: &mut impl Write, text: &str) -> io::Result<()> {
 
 fn table(header: &[&str], right: &[usize]) -> Table {
     let mut table = Table::new();
-    table
-        .load_style(STYLE)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(header);
+    table.load_style(STYLE).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
     for &column in right {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -63,9 +60,7 @@ fn decisions(out: &mut impl Write, summary: &Summary) -> io::Result<()> {
         return writeln!(out, "Nobody would have been blocked or warned.\n");
     }
     heading(out, "Decisions")?;
-    let header = [
-        "time", "action", "address", "country", "rule", "requests", "in", "for",
-    ];
+    let header = ["time", "action", "address", "country", "rule", "requests", "in", "for"];
     let mut table = table(&header, &[5, 6, 7]);
     for decision in summary.decisions.iter().take(DECISIONS) {
         let place = decision.place.as_ref();
@@ -73,10 +68,7 @@ fn decisions(out: &mut impl Write, summary: &Summary) -> io::Result<()> {
             decision.time.to_string(),
             decision.action.to_string(),
             decision.target.to_string(),
-            place
-                .and_then(|place| place.country.as_deref())
-                .unwrap_or("")
-                .to_owned(),
+            place.and_then(|place| place.country.as_deref()).unwrap_or("").to_owned(),
             decision.rule.to_string(),
             decision.count.to_string(),
             decision.during.to_string(),
@@ -84,12 +76,7 @@ fn decisions(out: &mut impl Write, summary: &Summary) -> io::Result<()> {
         ]);
     }
     writeln!(out, "{table}")?;
-    if let Some(more) = summary
-        .decisions
-        .len()
-        .checked_sub(DECISIONS)
-        .filter(|&more| more > 0)
-    {
+    if let Some(more) = summary.decisions.len().checked_sub(DECISIONS).filter(|&more| more > 0) {
         writeln!(out, "… and {more} more; --output json lists them all")?;
     }
     writeln!(out)
@@ -146,16 +133,8 @@ fn unparsed(out: &mut impl Write, summary: &Summary) -> io::Result<()> {
     }
     heading(out, "Unparsed lines")?;
     let mut table = table(&["why", "lines", "the first of them"], &[1]);
-    for (reason, n) in Unparsed::ALL
-        .into_iter()
-        .zip(lines.unparsed)
-        .filter(|&(_, n)| n > 0)
-    {
-        let sample = lines
-            .samples
-            .iter()
-            .find(|sample| sample.0 == reason)
-            .map(|sample| sample.1.as_str());
+    for (reason, n) in Unparsed::ALL.into_iter().zip(lines.unparsed).filter(|&(_, n)| n > 0) {
+        let sample = lines.samples.iter().find(|sample| sample.0 == reason).map(|sample| sample.1.as_str());
         table.add_row([reason.to_string(), grouped(n), sample.unwrap_or("").to_owned()]);
     }
     writeln!(out, "{table}\n")
@@ -180,11 +159,7 @@ fn totals(out: &mut impl Write, summary: &Summary, elapsed: Duration) -> io::Res
         counted(summary.blocks, "block", "blocks"),
         counted(summary.warns, "warning", "warnings"),
         counted(summary.records, "frequency record", "frequency records"),
-        counted(
-            summary.while_banned,
-            "request while banned",
-            "requests while banned"
-        ),
+        counted(summary.while_banned, "request while banned", "requests while banned"),
     )?;
     for (n, what) in [
         (summary.late, "lines came too late to count (max_lateness)"),
@@ -192,10 +167,7 @@ fn totals(out: &mut impl Write, summary: &Summary, elapsed: Duration) -> io::Res
             lines.unattributed,
             "lines came through trusted proxies without a proven client, and counted for nobody",
         ),
-        (
-            summary.evicted,
-            "clients were forgotten because --window-memory was full",
-        ),
+        (summary.evicted, "clients were forgotten because --window-memory was full"),
     ] {
         if n > 0 {
             writeln!(out, "{} {what}", grouped(n))?;

@@ -63,25 +63,12 @@ impl LogFiles {
     #[must_use]
     pub fn new(lines: Lines) -> Self {
         let waiting = lines.inputs.iter().cloned().collect();
-        Self {
-            lines,
-            waiting,
-            open: None,
-            carry: Vec::new(),
-            spare: Vec::new(),
-        }
+        Self { lines, waiting, open: None, carry: Vec::new(), spare: Vec::new() }
     }
 
     fn fail(&mut self, path: &Path, error: io::Error) {
-        let failure = InputFailure {
-            path: path.to_owned(),
-            error,
-        };
-        self.lines
-            .failures
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(failure);
+        let failure = InputFailure { path: path.to_owned(), error };
+        self.lines.failures.lock().unwrap_or_else(PoisonError::into_inner).push(failure);
     }
 
     /// Reads up to the last line feed within about a batch.
@@ -98,11 +85,8 @@ impl LogFiles {
         // What was carried over has whole lines only behind a line that was too long.
         let mut searched = 0;
         loop {
-            let wanted = self
-                .lines
-                .batch_bytes
-                .saturating_sub(filled)
-                .max(self.lines.batch_bytes.min(64 * 1024));
+            let wanted =
+                self.lines.batch_bytes.saturating_sub(filled).max(self.lines.batch_bytes.min(64 * 1024));
             bytes.resize(filled + wanted, 0);
             let ended = match fill(reader.as_mut(), &mut bytes, &mut filled) {
                 Ok(()) => filled < bytes.len(),
@@ -113,11 +97,7 @@ impl LogFiles {
             };
             if ended {
                 bytes.truncate(filled);
-                return if bytes.is_empty() {
-                    Chunk::End
-                } else {
-                    Chunk::Lines(bytes)
-                };
+                return if bytes.is_empty() { Chunk::End } else { Chunk::Lines(bytes) };
             }
             if let Some(at) = memchr::memrchr(b'\n', &bytes[searched..filled]) {
                 self.carry.extend_from_slice(&bytes[searched + at + 1..]);
@@ -203,18 +183,9 @@ fn fill(reader: &mut dyn Read, bytes: &mut [u8], filled: &mut usize) -> io::Resu
 
 /// Opens an input; what it is compressed with is told by its first bytes, whatever it is called.
 fn open(path: &Path, progress: &Arc<dyn Fn(u64) + Send + Sync>) -> io::Result<Box<dyn Read + Send>> {
-    let raw: Box<dyn Read + Send> = if path == Path::new("-") {
-        Box::new(io::stdin())
-    } else {
-        Box::new(File::open(path)?)
-    };
-    let mut counted = BufReader::with_capacity(
-        64 * 1024,
-        Counted {
-            raw,
-            progress: progress.clone(),
-        },
-    );
+    let raw: Box<dyn Read + Send> =
+        if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
+    let mut counted = BufReader::with_capacity(64 * 1024, Counted { raw, progress: progress.clone() });
     let mut magic = Vec::with_capacity(4);
     counted.by_ref().take(4).read_to_end(&mut magic)?;
     let gzip = magic.starts_with(&[0x1f, 0x8b]);
@@ -250,12 +221,8 @@ mod tests {
 
     fn read_all(inputs: Vec<PathBuf>, batch_bytes: usize) -> (Vec<LineBatch>, Vec<String>) {
         let failures = Arc::default();
-        let lines = Lines {
-            inputs,
-            batch_bytes,
-            progress: Arc::new(|_| {}),
-            failures: Arc::clone(&failures),
-        };
+        let lines =
+            Lines { inputs, batch_bytes, progress: Arc::new(|_| {}), failures: Arc::clone(&failures) };
         let mut spout = LogFiles::new(lines);
         let mut batches = Vec::new();
         while let Next::Emit(batch) = spout.next(Timestamp::default()) {
@@ -272,10 +239,7 @@ mod tests {
     }
 
     fn joined(batches: &[LineBatch]) -> Vec<u8> {
-        batches
-            .iter()
-            .flat_map(|batch| batch.bytes.iter().copied())
-            .collect()
+        batches.iter().flat_map(|batch| batch.bytes.iter().copied()).collect()
     }
 
     proptest! {
@@ -300,10 +264,7 @@ mod tests {
         let gzip = gzip.finish().unwrap();
         let zstd = zstd::encode_all(&text[..], 1).unwrap();
         // gzip files may be several in one.
-        let inputs = vec![
-            file(&folder, "a", &[&gzip[..], &gzip].concat()),
-            file(&folder, "b.gz", &zstd),
-        ];
+        let inputs = vec![file(&folder, "a", &[&gzip[..], &gzip].concat()), file(&folder, "b.gz", &zstd)];
         let (batches, failures) = read_all(inputs, 4096);
         assert_eq!(joined(&batches), text.repeat(3));
         assert_eq!(failures, Vec::<String>::new());
@@ -311,10 +272,7 @@ mod tests {
         let cut = file(&folder, "cut.gz", &gzip[..gzip.len() / 2]);
         let (batches, failures) = read_all(vec![cut, file(&folder, "c", b"last")], 4096);
         let joined = joined(&batches);
-        assert!(
-            joined.starts_with(b"one\n") && joined.ends_with(b"last"),
-            "what can be read counts"
-        );
+        assert!(joined.starts_with(b"one\n") && joined.ends_with(b"last"), "what can be read counts");
         assert_eq!(failures.len(), 1, "{failures:?}");
         assert!(failures[0].contains("cut.gz"), "{failures:?}");
     }
@@ -331,11 +289,7 @@ mod tests {
         let long = vec![b'x'; MAX_LINE + 300_000];
         let text = [b"1\n", &long[..], b"\n2\n3\n4\n", &long, b"\n5\n"].concat();
         let (batches, _) = read_all(vec![file(&folder, "two", &text)], BATCH_BYTES);
-        assert_eq!(
-            joined(&batches),
-            b"1\n2\n3\n4\n5\n",
-            "what stands between two of them counts"
-        );
+        assert_eq!(joined(&batches), b"1\n2\n3\n4\n5\n", "what stands between two of them counts");
         assert_eq!(failures, Vec::<String>::new());
     }
 }

@@ -49,9 +49,7 @@ impl Case {
     pub(crate) fn new(log: &Path, settings: &str) -> Self {
         Self {
             logs: vec![log.to_owned()],
-            settings: Settings::parse(settings)
-                .unwrap_or_else(|errors| panic!("{errors}"))
-                .settings,
+            settings: Settings::parse(settings).unwrap_or_else(|errors| panic!("{errors}")).settings,
             log_format: LogFormat::combined(),
             batch_bytes: 64 * 1024,
             tasks: 1,
@@ -60,11 +58,7 @@ impl Case {
     }
 
     pub(crate) fn cut(&self, tasks: usize, batch_bytes: usize) -> Self {
-        Self {
-            tasks,
-            batch_bytes,
-            ..self.clone()
-        }
+        Self { tasks, batch_bytes, ..self.clone() }
     }
 
     pub(crate) fn run(&self) -> Replayed {
@@ -99,11 +93,7 @@ impl Case {
         let mut summary = kept.0.lock().unwrap().take().expect("report gave a summary");
         summary.lines.samples.clear();
         let failures = failures.lock().unwrap().iter().map(ToString::to_string).collect();
-        Replayed {
-            summary,
-            metrics: drained.metrics,
-            failures,
-        }
+        Replayed { summary, metrics: drained.metrics, failures }
     }
 }
 
@@ -153,9 +143,6 @@ pub(crate) fn counters(summary: &Summary) -> String {
         ("late", summary.late),
         ("evicted", summary.evicted),
     ];
-    let shown = counters
-        .iter()
-        .filter(|(_, n)| *n > 0)
-        .map(|(name, n)| format!("{name} {n}"));
+    let shown = counters.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name} {n}"));
     shown.collect::<Vec<_>>().join(", ")
 }

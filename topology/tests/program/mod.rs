@@ -46,11 +46,7 @@ pub(crate) fn run_with_input<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>,
     });
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(!stderr.contains("panicked"), "{stderr}");
-    Run {
-        code: output.status.code(),
-        stdout: output.stdout,
-        stderr,
-    }
+    Run { code: output.status.code(), stdout: output.stdout, stderr }
 }
 
 /// Runs it where nobody reads its standard output.
@@ -59,12 +55,7 @@ pub(crate) fn run_into_closed_pipe<S: AsRef<OsStr>>(
 ) -> (ExitStatus, String) {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let output = program()
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(writer)
-        .output()
-        .unwrap();
+    let output = program().args(args).stdin(Stdio::null()).stdout(writer).output().unwrap();
     (output.status, String::from_utf8(output.stderr).unwrap())
 }
 
@@ -87,9 +78,7 @@ impl Run {
     /// A counter of the summary.
     pub(crate) fn counter(&self, name: &str) -> u64 {
         let summary = self.summary();
-        summary[name]
-            .as_u64()
-            .unwrap_or_else(|| panic!("{name} in {summary}"))
+        summary[name].as_u64().unwrap_or_else(|| panic!("{name} in {summary}"))
     }
 }
 
