@@ -62,6 +62,13 @@ impl fmt::Display for Civil {
     }
 }
 
+impl fmt::Display for Second {
+    /// RFC 3339 in UTC: `2026-11-22T10:09:00Z`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Civil::of(*self).fmt(f)
+    }
+}
+
 const MONTHS: [&[u8; 3]; 12] =
     [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
 

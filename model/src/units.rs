@@ -4,8 +4,6 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::time::Civil;
-
 /// A moment of a log line: whole seconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Second(pub i64);
@@ -24,13 +22,6 @@ impl Second {
     #[must_use]
     pub fn behind(self, later: Self) -> i64 {
         later.0 - self.0
-    }
-}
-
-impl fmt::Display for Second {
-    /// RFC 3339 in UTC: `2026-11-22T10:09:00Z`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Civil::of(*self).fmt(f)
     }
 }
 
