@@ -54,7 +54,7 @@ const CHUNK: usize = 4096;
 const SWEEP: usize = 4 * CHUNK;
 
 impl<E: TableEntry> KeyTable<E> {
-    /// A table that holds at most `max_bytes`, but never fewer than one chunk of entries.
+    /// A table that holds at most `max_bytes`, but always room for some thousand entries.
     #[must_use]
     pub fn new(max_bytes: usize, hasher: RandomState) -> Self {
         Self {
@@ -63,7 +63,7 @@ impl<E: TableEntry> KeyTable<E> {
             free: Vec::new(),
             len: 0,
             heap_bytes: 0,
-            max_bytes,
+            max_bytes: max_bytes.max(2 * CHUNK * size_of::<Option<E>>()),
             evicted: 0,
             hand: 0,
             hasher,
@@ -206,8 +206,9 @@ impl<E: TableEntry> KeyTable<E> {
         let chunks = (self.chunks.len() + new_chunk) * CHUNK * size_of::<Option<E>>();
         let slots = ((self.len + CHUNK) + slack(self.len + CHUNK)) * 8 / 7;
         let index = slots.next_power_of_two() * (size_of::<Slot>() + 1);
-        let first_chunk = self.chunks.len() + new_chunk <= 1;
-        !first_chunk && chunks + index + self.heap_bytes > self.max_bytes
+        // An eighth is for what entries hold on the heap. Without it a crowd of light keys would fill the memory, and
+        // the first busy one that needs a little more would have to go.
+        chunks + index > self.max_bytes / 8 * 7 || chunks + index + self.heap_bytes > self.max_bytes
     }
 
     /// Evicting leaves marks in the index, which fill it in the end. A fresh one has room for a while: what it
@@ -305,7 +306,8 @@ mod tests {
             self.key
         }
         fn heap_bytes(&self) -> usize {
-            0
+            // The busy ones grow once the crowd has filled the memory.
+            if self.count < 50_000 { 0 } else { 8 << 10 }
         }
         fn touch(&self) -> u64 {
             self.count
@@ -328,6 +330,9 @@ mod tests {
         let id = table.find(key(number), hash);
         let id = id.unwrap_or_else(|| table.insert(key(number), hash, Second(0), |key| evicted.push(key)));
         table.update(id, |entry| entry.count += 1);
+        if table.is_over() {
+            table.trim(id, Second(0), |key| evicted.push(key));
+        }
     }
 
     proptest! {
