@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use arc_swap::ArcSwap;
+use model::ban::Change;
+use model::event::Entry;
 use model::key_state::Version;
 use model::place::Place;
 use model::settings::Settings;
+use model::units::Moment;
 
 use crate::tuples::Summary;
 
@@ -80,6 +83,37 @@ impl PlaceLookup for Nowhere {
 pub trait SummarySink: Send + Sync {
     /// Called once, at drain.
     fn summary(&self, summary: Summary);
+}
+
+/// Keeps what happened, in order and for good.
+pub trait EventStore: Send + Sync {
+    /// Writes an entry: when this returns, it survives the end of this process. Where it can't be written at the
+    /// moment (the disk is full), the store keeps it in memory and tries again.
+    fn append(&self, entry: Entry);
+}
+
+/// Puts the desired state of bans in force: agents over Thrift, and whatever else can drop a client.
+pub trait BanSink: Send + Sync {
+    /// The desired state has changed. Returns at once, for a slow agent must not hold up the others. `now` is the
+    /// clock.
+    fn apply(&self, changes: &[Change], now: Moment);
+}
+
+/// Something that a person should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alarm {
+    /// What it is about, for machines: `held_bans`, `clock_skew`, `store_behind`, …
+    pub kind: &'static str,
+    /// What happened and what to do, in a sentence.
+    pub text: String,
+    /// Whether it is over.
+    pub over: bool,
+}
+
+/// Tells people what they should know.
+pub trait Notifier: Send + Sync {
+    /// Called when an alarm begins, when its text changes, and when it is over.
+    fn notify(&self, alarm: Alarm);
 }
 
 #[cfg(test)]

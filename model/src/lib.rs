@@ -4,11 +4,15 @@
 //! Invariant: nothing here does I/O or reads a clock; time comes in as an argument.
 
 pub mod address;
+pub mod ban;
 pub mod client;
 pub mod distinct;
+pub mod event;
 pub mod key;
 pub mod key_state;
+pub mod ledger;
 pub mod line;
+pub mod mark;
 pub mod network;
 pub mod place;
 pub mod rule;

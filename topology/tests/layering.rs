@@ -10,13 +10,16 @@ use cargo_metadata::{MetadataCommand, Package};
 /// The members of the workspace, from the top, each with those that it may know.
 const MEMBERS: [(&str, &[&str]); 9] = [
     // No part of the house, but built with it.
-    ("benches", &["topology", "dashboard", "agent", "bolts", "zk-config", "thrift", "engine", "model"]),
-    ("topology", &["dashboard", "agent", "bolts", "zk-config", "thrift", "engine", "model"]),
+    (
+        "benches",
+        &["topology", "dashboard", "agent", "bolts", "zk-config", "ccfirewall-thrift", "engine", "model"],
+    ),
+    ("topology", &["dashboard", "agent", "bolts", "zk-config", "ccfirewall-thrift", "engine", "model"]),
     ("dashboard", &["bolts", "model"]),
-    ("agent", &["thrift", "zk-config", "model"]),
+    ("agent", &["ccfirewall-thrift", "zk-config", "model"]),
     ("bolts", &["engine", "model"]),
     ("zk-config", &["model"]),
-    ("thrift", &[]),
+    ("ccfirewall-thrift", &[]),
     ("engine", &[]),
     ("model", &[]),
 ];
@@ -76,7 +79,7 @@ fn the_table_itself_points_downwards() {
     }
     assert_eq!(objection("bolts", "model"), None);
     assert!(objection("model", "engine").unwrap().contains("above"));
-    assert!(objection("dashboard", "thrift").unwrap().contains("may not know"));
+    assert!(objection("dashboard", "ccfirewall-thrift").unwrap().contains("may not know"));
     assert!(objection("bolts", "bolt").unwrap().contains("no place"));
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use engine::Tuple;
 use model::key::Key;
 use model::line::Unparsed;
+use model::mark::Mark;
 use model::units::Second;
 use model::url::UrlParts;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,8 @@ pub struct LineBatch {
     pub bytes: Arc<Vec<u8>>,
     /// How many lines the source cut out because they were longer than a line may be.
     pub too_long: u64,
+    /// Where it came from, with live sources.
+    pub mark: Option<Arc<Mark>>,
     /// How many lines `bytes` has.
     lines: u64,
 }
@@ -27,7 +30,13 @@ impl LineBatch {
     pub fn new(bytes: Vec<u8>) -> Self {
         let unclosed = bytes.last().is_some_and(|&byte| byte != b'\n');
         let lines = memchr::memchr_iter(b'\n', &bytes).count() as u64 + u64::from(unclosed);
-        Self { bytes: Arc::new(bytes), too_long: 0, lines }
+        Self { bytes: Arc::new(bytes), too_long: 0, mark: None, lines }
+    }
+
+    /// The same batch, from there.
+    #[must_use]
+    pub fn marked(self, mark: Mark) -> Self {
+        Self { mark: Some(Arc::new(mark)), ..self }
     }
 
     /// A batch that only tells of a line which was too long.

@@ -1,0 +1,1 @@
+//! Holds bans in nftables.
