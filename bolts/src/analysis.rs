@@ -1,16 +1,22 @@
-//! Hits in, findings out: owns the state of its keys and counts them through their windows.
+//! Hits in, findings out: owns the state of its keys and counts them through their windows. What becomes of bans
+//! comes back from block, so that a ban that is lifted or not enforced isn't taken for one.
+
+use std::collections::BTreeMap;
 
 use ahash::RandomState;
-use engine::{Bolt, Collector};
+use engine::{Bolt, Collector, TaskContext, task_for};
+use model::caps::ACTIVE_FOR;
 use model::distinct::DistinctKeys;
-use model::key::Key;
-use model::key_state::{Findings, KeyState};
+use model::key::{Key, KeyScheme};
+use model::key_state::{ESTABLISHED_AFTER, Findings, KeyState};
 use model::table::{EntryId, KeyTable};
 use model::units::Second;
 use model::verdict::{Decision, Record};
 
 use crate::ports::SettingsPort;
-use crate::tuples::{FindingBatch, HitBatch, TableTotals};
+use crate::tuples::{
+    Analysed, BanNow, FindingBatch, HitBatch, HitLines, KeyBan, KeyBans, LivePart, TableTotals,
+};
 
 /// The bolt. Each task owns the keys that fields grouping sends it.
 #[derive(Debug)]
@@ -19,6 +25,15 @@ pub struct Analysis {
     table: KeyTable<KeyState>,
     distinct: DistinctKeys,
     newest: Second,
+    max_bytes: usize,
+    /// How keys were made when the table was filled.
+    keys: KeyScheme,
+    /// With live sources: which task it is, of how many.
+    part: (usize, usize),
+    active: ActiveKeys,
+    /// How bans are, until the first live batch: what rebuilds windows may find again what was lifted since.
+    bans: Vec<KeyBan>,
+    rebuilding: bool,
 }
 
 /// Hits are counted in blocks: first the index is read for all of them, then a little of all their entries, then
@@ -29,12 +44,25 @@ impl Analysis {
     /// A task that may hold `max_bytes` of state and count `exact_to` keys exactly.
     #[must_use]
     pub fn new(settings: SettingsPort, max_bytes: usize, exact_to: usize) -> Self {
+        let keys = settings.load().settings().keys;
         Self {
             settings,
             table: KeyTable::new(max_bytes, RandomState::new()),
             distinct: DistinctKeys::new(exact_to),
             newest: Second::NEVER,
+            max_bytes,
+            keys,
+            part: (0, 1),
+            active: ActiveKeys::default(),
+            bans: Vec::new(),
+            rebuilding: true,
         }
+    }
+
+    /// The same, knowing what was banned or unbanned before the start.
+    #[must_use]
+    pub fn knowing(self, bans: &[KeyBan]) -> Self {
+        Self { bans: bans.to_vec(), ..self }
     }
 
     fn insert(&mut self, key: Key, hash: u64) -> EntryId {
@@ -53,41 +81,117 @@ impl Analysis {
             distinct.evicted(hasher.hash_one(gone.bits()), in_table);
         })
     }
-}
 
-impl Bolt for Analysis {
-    type In = HitBatch;
-    type Out = FindingBatch;
-
-    fn execute(&mut self, batch: HitBatch, out: &mut Collector<'_, FindingBatch>) {
+    fn count(&mut self, batch: &HitBatch, found: &mut Found<'_>) {
         let held = self.settings.load();
-        let mut findings = FindingBatch::default();
+        if held.settings().keys != self.keys {
+            // What was counted by other keys would count for the wrong clients.
+            self.keys = held.settings().keys;
+            self.table = KeyTable::new(self.max_bytes, RandomState::new());
+        }
+        let max_age = i64::from(held.settings().max_event_age.0);
+        let live = batch.mark.as_ref().filter(|mark| !mark.rebuild);
+        let decide_from = live.map_or(Second::NEVER, |mark| Second(mark.read_at.second().0 - max_age));
         let mut guesses = [(0u64, None::<EntryId>); BLOCK];
-        for block in batch.hits.chunks(BLOCK) {
-            for (hit, guess) in block.iter().zip(&mut guesses) {
+        for (block, hits) in batch.hits.chunks(BLOCK).enumerate() {
+            for (hit, guess) in hits.iter().zip(&mut guesses) {
                 let hash = self.table.hash(hit.key);
                 *guess = (hash, self.table.guess(hash));
             }
             let touched =
-                guesses[..block.len()].iter().filter_map(|guess| guess.1).map(|id| self.table.touch(id));
+                guesses[..hits.len()].iter().filter_map(|guess| guess.1).map(|id| self.table.touch(id));
             std::hint::black_box(touched.fold(0, u64::wrapping_add));
-            for (hit, &(hash, guess)) in block.iter().zip(&guesses) {
+            for (at, (hit, &(hash, guess))) in hits.iter().zip(&guesses).enumerate() {
                 self.newest = self.newest.max(hit.second);
                 // Another key may have the same hash; an insert before this hit may have brought its key, or
                 // evicted what was guessed.
-                let found = guess
-                    .filter(|&id| self.table.holds(id, hit.key))
-                    .or_else(|| self.table.find(hit.key, hash));
-                let id = found.unwrap_or_else(|| self.insert(hit.key, hash));
-                self.table.update(id, |state| state.observe(*hit, held.version(), &mut findings));
+                let id = guess.filter(|&id| self.table.holds(id, hit.key));
+                let id = id.unwrap_or_else(|| self.entry(hit.key, hash));
+                found.hit = block * BLOCK + at;
+                let seen = self.table.update(id, |state| {
+                    let before = state.newest();
+                    state.observe(*hit, held.version(), decide_from, found);
+                    (state.first_seen(), before, state.newest())
+                });
+                if batch.mark.is_some() {
+                    self.active.seen(seen);
+                }
                 if self.table.is_over() {
                     let now = self.newest;
                     self.evicting(|table, evicted| table.trim(id, now, evicted));
                 }
             }
         }
-        if findings != FindingBatch::default() {
-            out.emit(findings);
+    }
+
+    fn entry(&mut self, key: Key, hash: u64) -> EntryId {
+        self.table.find(key, hash).unwrap_or_else(|| self.insert(key, hash))
+    }
+
+    fn take_bans(&mut self) {
+        for ban in std::mem::take(&mut self.bans) {
+            self.take_ban(&ban);
+            self.bans.push(ban);
+        }
+    }
+
+    /// From here on decisions count: what rebuilding found of bans gives way to how they are.
+    fn go_live(&mut self) {
+        self.rebuilding = false;
+        self.table.for_each(KeyState::not_enforced);
+        self.take_bans();
+        self.bans = Vec::new();
+    }
+
+    fn take_ban(&mut self, ban: &KeyBan) {
+        let hash = self.table.hash(ban.key);
+        let id = self.entry(ban.key, hash);
+        self.table.update(id, |state| match ban.now {
+            BanNow::Until(second) => state.banned(second),
+            BanNow::Lifted(second) => state.unbanned(second),
+            BanNow::NotEnforced => state.not_enforced(),
+        });
+    }
+}
+
+impl Bolt for Analysis {
+    type In = Analysed;
+    type Out = FindingBatch;
+
+    fn prepare(&mut self, context: &TaskContext) {
+        self.part = (context.task(), context.tasks());
+        self.bans.retain(|ban| task_for(ban.key.stable_hash(), context.tasks()) == context.task());
+        self.take_bans();
+    }
+
+    fn execute(&mut self, input: Analysed, out: &mut Collector<'_, FindingBatch>) {
+        let batch = match input {
+            Analysed::Hits(batch) => batch,
+            Analysed::Bans(KeyBans(bans)) => {
+                bans.iter().for_each(|ban| self.take_ban(ban));
+                if self.rebuilding {
+                    self.bans.extend(bans);
+                }
+                return;
+            }
+        };
+        if self.rebuilding && batch.mark.as_ref().is_some_and(|mark| !mark.rebuild) {
+            self.go_live();
+        }
+        let from = batch.lines.as_ref();
+        let mut found = Found { batch: FindingBatch::default(), from, hit: 0, lines: Vec::new() };
+        self.count(&batch, &mut found);
+        let Found { batch: mut findings, lines, .. } = found;
+        match batch.mark {
+            None if findings == FindingBatch::default() => {}
+            None => out.emit(findings),
+            // It was decided on before the restart.
+            Some(mark) if mark.rebuild => {}
+            Some(mark) => {
+                let established = self.active.count(self.newest);
+                findings.live = Some(LivePart { mark, part: self.part, established, lines });
+                out.emit(findings);
+            }
         }
     }
 
@@ -98,20 +202,66 @@ impl Bolt for Analysis {
     }
 }
 
-impl Findings for FindingBatch {
+/// Takes findings, and with live sources the lines of their records.
+struct Found<'a> {
+    batch: FindingBatch,
+    from: Option<&'a HitLines>,
+    hit: usize,
+    lines: Vec<Vec<u8>>,
+}
+
+impl Findings for Found<'_> {
     fn decision(&mut self, decision: Decision) {
-        self.decisions.push(decision);
+        self.batch.decisions.push(decision);
     }
 
     fn record(&mut self, record: Record) {
-        self.records.push(record);
+        self.batch.records.push(record);
+        if let Some(from) = self.from {
+            let line = from.line(self.hit);
+            self.lines.push(line[..line.len().min(MAX_DETAIL)].to_owned());
+        }
     }
 
     fn late(&mut self, requests: u32) {
-        self.late += u64::from(requests);
+        self.batch.late += u64::from(requests);
     }
 
     fn while_banned(&mut self, requests: u32) {
-        self.while_banned += u64::from(requests);
+        self.batch.while_banned += u64::from(requests);
+    }
+}
+
+/// So much of a line is kept with its record.
+const MAX_DETAIL: usize = 8 * 1024;
+
+/// How many established keys were active in which minute, each in the newest of its minutes.
+///
+/// Evicted keys stay counted until their minute is over.
+#[derive(Debug, Default)]
+struct ActiveKeys {
+    minutes: BTreeMap<i64, u64>,
+}
+
+impl ActiveKeys {
+    /// A key was seen: when first, when before this, and when now.
+    fn seen(&mut self, (first, before, now): (Second, Second, Second)) {
+        let established = |second| first.behind(second) >= i64::from(ESTABLISHED_AFTER.0);
+        let minute = |second: Second| second.0.div_euclid(60);
+        if !established(now) || established(before) && minute(before) == minute(now) {
+            return;
+        }
+        if established(before)
+            && let Some(keys) = self.minutes.get_mut(&minute(before))
+        {
+            *keys -= 1;
+        }
+        *self.minutes.entry(minute(now)).or_default() += 1;
+    }
+
+    fn count(&mut self, now: Second) -> u64 {
+        let oldest = (now.0 - i64::from(ACTIVE_FOR.0)).div_euclid(60);
+        self.minutes = self.minutes.split_off(&oldest);
+        self.minutes.values().sum()
     }
 }

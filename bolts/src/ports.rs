@@ -12,7 +12,7 @@ use model::place::Place;
 use model::settings::Settings;
 use model::units::Moment;
 
-use crate::tuples::Summary;
+use crate::tuples::{LiveStatus, Reply, Summary};
 
 /// The settings as they hold now. A change is seen at the next batch.
 #[derive(Clone, Debug)]
@@ -114,6 +114,18 @@ pub struct Alarm {
 pub trait Notifier: Send + Sync {
     /// Called when an alarm begins, when its text changes, and when it is over.
     fn notify(&self, alarm: Alarm);
+}
+
+/// Gets what became of commands. Whoever asked is told once it is kept.
+pub trait CommandReplies: Send + Sync {
+    /// What became of the command with that id.
+    fn reply(&self, id: u64, reply: Reply);
+}
+
+/// Shows people how the program is doing.
+pub trait StatusSink: Send + Sync {
+    /// How it is now; called about every tenth of a second.
+    fn status(&self, status: &LiveStatus);
 }
 
 #[cfg(test)]

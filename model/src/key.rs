@@ -58,6 +58,13 @@ impl KeyScheme {
         }
     }
 
+    /// The key that is counted for exactly this network; `None` where it is wider or narrower than a key.
+    #[must_use]
+    pub fn key_of(&self, network: &Network) -> Option<Key> {
+        let key = self.key(network.first());
+        (self.network(key) == *network).then_some(key)
+    }
+
     /// The address or prefix that a key stands for: what a ban of it covers.
     #[must_use]
     pub fn network(&self, key: Key) -> Network {

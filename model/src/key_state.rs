@@ -18,6 +18,7 @@ use crate::window::{Added, Window};
 #[repr(align(64))]
 pub struct KeyState {
     key: Key,
+    first_seen: Second,
     newest: Second,
     banned_until: Second,
     /// Which version of the settings `allowed` was found for; 0 for none.
@@ -74,6 +75,9 @@ pub struct Hit {
     pub requests: u32,
 }
 
+/// A key that was first seen so long ago is established: no bot of a flood that began just now.
+pub const ESTABLISHED_AFTER: Seconds = Seconds(600);
+
 /// Takes what observing hits leads to.
 pub trait Findings {
     /// A decision was made. Its record follows.
@@ -101,6 +105,7 @@ impl KeyState {
     pub fn new(key: Key) -> Self {
         Self {
             key,
+            first_seen: Second::NEVER,
             newest: Second::NEVER,
             banned_until: Second::NEVER,
             allowed_for: 0,
@@ -112,8 +117,19 @@ impl KeyState {
     }
 
     /// Takes requests in, in the order in which they came, and tells what they lead to.
-    pub fn observe(&mut self, hit: Hit, version: Version<'_>, findings: &mut impl Findings) {
+    ///
+    /// Requests before `decide_from` join their windows and lead to no decision, so they empty nothing either.
+    pub fn observe(
+        &mut self,
+        hit: Hit,
+        version: Version<'_>,
+        decide_from: Second,
+        findings: &mut impl Findings,
+    ) {
         let settings = version.settings;
+        if self.newest == Second::NEVER {
+            self.first_seen = hit.second;
+        }
         self.newest = self.newest.max(hit.second);
         if hit.second.behind(self.newest) > i64::from(settings.max_lateness.0) {
             return findings.late(hit.requests);
@@ -122,6 +138,10 @@ impl KeyState {
         while left > 0 {
             if hit.second <= self.banned_until {
                 return findings.while_banned(left);
+            }
+            if hit.second < decide_from {
+                self.hold(hit, left, version);
+                return self.tally(hit, left, version, findings);
             }
             let Some((rule, fired)) = self.fire(hit, left, version) else {
                 return self.tally(hit, left, version, findings);
@@ -133,11 +153,57 @@ impl KeyState {
                 Action::Warn => self.counter(hit.rule).tally = 0,
                 Action::Block => {
                     self.banned_until = self.banned_until.max(fired.newest.plus(rule.block_for));
-                    self.first = Counter::new(hit.rule);
-                    self.others = None;
-                    self.window_bytes = 0;
+                    self.forget_requests();
                 }
             }
+        }
+    }
+
+    /// When the key's oldest request that we know of came.
+    #[must_use]
+    #[inline]
+    pub fn first_seen(&self) -> Second {
+        self.first_seen
+    }
+
+    /// When its newest request came.
+    #[must_use]
+    #[inline]
+    pub fn newest(&self) -> Second {
+        self.newest
+    }
+
+    /// A ban of this key is in force until then: what comes up to that second is while banned.
+    pub fn banned(&mut self, until: Second) {
+        self.banned_until = until;
+        self.forget_requests();
+    }
+
+    /// The key's ban was lifted: it starts anew with the requests of second `from`.
+    pub fn unbanned(&mut self, from: Second) {
+        self.banned_until = Second(from.0 - 1);
+        self.forget_requests();
+    }
+
+    /// Nothing enforces the key's ban, so nothing is while banned.
+    pub fn not_enforced(&mut self) {
+        self.banned_until = Second::NEVER;
+    }
+
+    fn forget_requests(&mut self) {
+        self.first = Counter::new(self.first.rule);
+        self.others = None;
+        self.window_bytes = 0;
+    }
+
+    /// Adds requests to the window of their rule, without asking what they lead to.
+    fn hold(&mut self, hit: Hit, requests: u32, version: Version<'_>) {
+        let settings = version.settings;
+        let levels = settings.rules.get(hit.rule).and_then(|rule| Levels::of(rule, settings));
+        if let Some(levels) = levels.filter(|_| !self.known_allowed(version)) {
+            self.change_window(hit.rule, |window| {
+                window.hold(hit.second, requests, settings.count.get(), levels.longest);
+            });
         }
     }
 
@@ -176,6 +242,7 @@ impl KeyState {
             count,
             during,
             length,
+            established: self.first_seen.behind(newest) >= i64::from(ESTABLISHED_AFTER.0),
             place: None,
         });
         let first = Second(newest.0 - i64::from(during.0));
@@ -245,14 +312,19 @@ impl KeyState {
         &mut others[at]
     }
 
-    /// Adds requests to the window of their rule, and keeps account of its bytes.
+    /// Adds requests to the window of their rule.
     fn add(&mut self, hit: Hit, requests: u32, full: u32, within: Seconds) -> Added {
-        let window = &mut self.counter(hit.rule).window;
+        self.change_window(hit.rule, |window| window.add(hit.second, requests, full, within))
+    }
+
+    /// Changes the window of a rule, and keeps account of its bytes.
+    fn change_window<R>(&mut self, rule: RuleId, change: impl FnOnce(&mut Window) -> R) -> R {
+        let window = &mut self.counter(rule).window;
         let before = window.heap_bytes();
-        let added = window.add(hit.second, requests, full, within);
+        let result = change(window);
         let after = window.heap_bytes();
         self.window_bytes = self.window_bytes + after - before;
-        added
+        result
     }
 }
 
@@ -325,5 +397,105 @@ impl TableEntry for KeyState {
         let recent = u64::from(self.newest.behind(now) <= IDLE_AFTER) << 62;
         let age = self.newest.behind(now).clamp(0, (1 << 24) - 1) as u64;
         banned | recent | (weight.min((1 << 36) - 1) << 24) | ((1 << 24) - 1 - age)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::KeyScheme;
+
+    #[test]
+    fn a_hit_touches_two_cache_lines() {
+        assert!(size_of::<Option<KeyState>>() <= 128, "{}", size_of::<Option<KeyState>>());
+    }
+
+    #[derive(Default)]
+    struct Seen {
+        decisions: Vec<Decision>,
+        records: Vec<Alert>,
+        while_banned: u32,
+    }
+
+    impl Findings for Seen {
+        fn decision(&mut self, decision: Decision) {
+            self.decisions.push(decision);
+        }
+        fn record(&mut self, record: Record) {
+            self.records.push(record.alert);
+        }
+        fn late(&mut self, _: u32) {}
+        fn while_banned(&mut self, requests: u32) {
+            self.while_banned += requests;
+        }
+    }
+
+    struct Check {
+        state: KeyState,
+        settings: Settings,
+        seen: Seen,
+    }
+
+    impl Check {
+        fn new() -> Self {
+            let json =
+                r#"{"count": 10, "threshold_secound": 5, "threshold_w_secound": 5, "block_second": 100}"#;
+            Self {
+                state: KeyState::new(key()),
+                settings: Settings::parse(json).unwrap().settings,
+                seen: Seen::default(),
+            }
+        }
+
+        fn requests(&mut self, second: i64, requests: u32, decide_from: i64) -> &mut Self {
+            let hit = Hit { key: key(), second: Second(second), rule: RuleId::GLOBAL, requests };
+            let version = Version { settings: &self.settings, number: 1 };
+            self.state.observe(hit, version, Second(decide_from), &mut self.seen);
+            self
+        }
+    }
+
+    fn key() -> Key {
+        KeyScheme::new(64).key("203.0.113.9".parse().unwrap())
+    }
+
+    #[test]
+    fn old_lines_join_windows_and_decide_nothing() {
+        let mut check = Check::new();
+        check.requests(100, 25, 101);
+        assert!(check.seen.decisions.is_empty());
+        assert_eq!(check.seen.records, [Alert::Normal, Alert::Normal], "they are tallied all the same");
+        check.requests(101, 1, 101);
+        assert_eq!(check.seen.decisions.len(), 1, "the first that may decide finds the window full");
+        assert_eq!(check.seen.decisions[0].time, Second(101));
+    }
+
+    #[test]
+    fn an_unban_starts_anew_and_a_hold_bans_nobody() {
+        let mut check = Check::new();
+        check.requests(100, 15, 0);
+        assert_eq!((check.seen.decisions.len(), check.seen.while_banned), (1, 5));
+        check.state.unbanned(Second(101));
+        check.requests(101, 9, 0);
+        assert_eq!(check.seen.decisions.len(), 1);
+        check.requests(101, 1, 0);
+        assert_eq!(check.seen.decisions.len(), 2);
+        check.requests(102, 3, 0);
+        assert_eq!(check.seen.while_banned, 8);
+        check.state.not_enforced();
+        check.requests(102, 3, 0);
+        assert_eq!(check.seen.while_banned, 8);
+        check.state.banned(Second(150));
+        check.requests(150, 9, 0).requests(151, 1, 0);
+        assert_eq!(check.seen.while_banned, 17);
+    }
+
+    #[test]
+    fn established_after_ten_minutes() {
+        for (first, expect) in [(0, true), (1, false)] {
+            let mut check = Check::new();
+            check.requests(first, 1, 0).requests(600, 10, 0);
+            assert_eq!(check.seen.decisions[0].established, expect);
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod ban;
+pub mod caps;
 pub mod client;
 pub mod distinct;
 pub mod event;

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::units::Seconds;
 use crate::url::{Url, UrlPattern};
 
-/// A rule's number within one version of the settings.
+/// A rule's number. It is the same in all versions of the settings that follow each other
+/// ([`RuleSet::following`]), so what is counted by it outlives a change.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct RuleId(pub u32);
 
@@ -48,7 +49,10 @@ pub enum GlobalUrls {
 /// rules there are.
 #[derive(Clone, Debug)]
 pub struct RuleSet {
-    rules: Vec<Rule>,
+    /// By number; `None` for rules of former versions.
+    rules: Vec<Option<Rule>>,
+    /// By number, those of former versions too.
+    names: Vec<Arc<str>>,
     specials: PatternIndex,
     global: Option<PatternIndex>,
 }
@@ -69,7 +73,33 @@ impl RuleSet {
                 Some(PatternIndex::new(urls.into_iter().map(|url| (url, RuleId::GLOBAL)).collect()))
             }
         };
-        Self { rules, specials: PatternIndex::new(patterns), global }
+        let names = rules.iter().map(|rule| rule.name.clone()).collect();
+        let rules = rules.into_iter().map(Some).collect();
+        Self { rules, names, specials: PatternIndex::new(patterns), global }
+    }
+
+    /// The same rules, each with the number that the rule of its name has in `former`; new ones get new numbers.
+    #[must_use]
+    pub fn following(mut self, former: &Self) -> Self {
+        let mut names = former.names.clone();
+        let mut numbers: HashMap<Arc<str>, u32, RandomState> = HashMap::default();
+        for (number, name) in (0..).zip(&names) {
+            numbers.insert(name.clone(), number);
+        }
+        let mut map = Vec::with_capacity(self.names.len());
+        for name in &self.names {
+            let number = *numbers.entry(name.clone()).or_insert_with(|| {
+                names.push(name.clone());
+                names.len() as u32 - 1
+            });
+            map.push(RuleId(number));
+        }
+        let mut rules = vec![None; names.len()];
+        for (rule, id) in self.rules.into_iter().zip(&map) {
+            rules[id.0 as usize] = rule;
+        }
+        self.specials.renumber(&map);
+        Self { rules, names, specials: self.specials, global: self.global }
     }
 
     /// The one rule that a request belongs to, or [`RuleId::NONE`].
@@ -95,12 +125,13 @@ impl RuleSet {
     /// What a rule asks for; `None` for [`RuleId::NONE`].
     #[must_use]
     pub fn get(&self, id: RuleId) -> Option<&Rule> {
-        self.rules.get(id.0 as usize)
+        self.rules.get(id.0 as usize)?.as_ref()
     }
 
     /// All rules, the global one first.
     pub fn iter(&self) -> impl Iterator<Item = (RuleId, &Rule)> {
-        self.rules.iter().enumerate().map(|(id, rule)| (RuleId(id as u32), rule))
+        let numbered = self.rules.iter().enumerate();
+        numbered.filter_map(|(id, rule)| Some((RuleId(id as u32), rule.as_ref()?)))
     }
 }
 
@@ -120,6 +151,19 @@ impl PatternIndex {
         // Of patterns that say the same the first in order stays, so the others must come later.
         patterns.sort_by(|(a, _), (b, _)| a.precedence().cmp(&b.precedence()));
         if patterns.len() <= FEW { Self::Few(patterns) } else { Self::Many(Hosts::new(patterns)) }
+    }
+
+    fn renumber(&mut self, map: &[RuleId]) {
+        let renumber = |id: &mut RuleId| *id = map[id.0 as usize];
+        match self {
+            Self::Few(patterns) => patterns.iter_mut().for_each(|(_, id)| renumber(id)),
+            Self::Many(hosts) => {
+                for index in hosts.by_host.values_mut().chain([&mut hosts.any_host]) {
+                    index.exact.values_mut().for_each(renumber);
+                    index.prefixes.iter_mut().for_each(|prefix| renumber(&mut prefix.id));
+                }
+            }
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -272,6 +316,27 @@ mod tests {
         assert_eq!(rules(GlobalUrls::All, &["/*".into()]).find(None), RuleId::GLOBAL);
         let listed = GlobalUrls::Listed(vec![UrlPattern::parse("/*").unwrap()]);
         assert_eq!(rules(listed, &[]).find(None), RuleId::NONE);
+    }
+
+    #[test]
+    fn numbers_outlive_a_change() {
+        let many: Vec<String> = (0..10).map(|i| format!("/{i}")).collect();
+        for specials in [&many[..3], &many[..]] {
+            let first = rules(GlobalUrls::All, specials);
+            let changed: Vec<String> =
+                specials.iter().skip(1).rev().cloned().chain(["/new".into()]).collect();
+            let second = rules(GlobalUrls::All, &changed).following(&first);
+            let third = rules(GlobalUrls::All, specials).following(&second);
+            let id = |set: &RuleSet, path: &str| set.find(Some(&Url { host: None, path: path.as_bytes() }));
+            for path in &specials[1..] {
+                assert_eq!(id(&first, path), id(&second, path));
+                assert_eq!(second.get(id(&second, path)).map(|rule| &*rule.name), Some(&**path));
+            }
+            assert_eq!(id(&second, "/0"), RuleId::GLOBAL, "it isn't a rule any more");
+            assert_eq!(second.get(id(&first, "/0")), None);
+            assert_eq!(id(&second, "/new"), RuleId(specials.len() as u32 + 1));
+            assert_eq!(id(&third, "/0"), id(&first, "/0"), "and is the same again");
+        }
     }
 
     fn path() -> impl Strategy<Value = String> {

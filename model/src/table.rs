@@ -162,6 +162,11 @@ impl<E: TableEntry> KeyTable<E> {
             .expect("an id is used before the next insert can evict it")
     }
 
+    /// Changes all entries, in ways that don't change what they hold on the heap.
+    pub fn for_each(&mut self, change: impl FnMut(&mut E)) {
+        self.chunks.iter_mut().flatten().flatten().for_each(change);
+    }
+
     /// Changes an entry and keeps account of its bytes.
     #[inline]
     pub fn update<R>(&mut self, id: EntryId, change: impl FnOnce(&mut E) -> R) -> R {

@@ -47,6 +47,8 @@ pub struct Decision {
     pub during: Seconds,
     /// How long the action holds.
     pub length: Seconds,
+    /// Whether the target was first seen long before, which the cap on the banned share asks.
+    pub established: bool,
     /// Where the target is, once somebody looked it up.
     pub place: Option<Place>,
 }

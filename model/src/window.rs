@@ -73,6 +73,9 @@ impl Window {
         self.expire(step.max(0) as u64, within);
         self.newest = self.newest.max(second);
         let missing = full.saturating_sub(self.total).max(1);
+        if self.total >= full && self.is_before_all(second) {
+            return Added::Open;
+        }
         if requests < missing {
             self.total += requests;
             self.slots.insert(Slot { second: second.0 as u32, requests }, self.newest.0 as u32);
@@ -83,6 +86,31 @@ impl Window {
         let during = self.slots.span_of_newest(full, newest.0 as u32);
         self.clear();
         Added::Full { taken: missing, newest, during: Seconds(during) }
+    }
+
+    /// Adds requests that lead to no decision: the window keeps the newest `full`, and fires at the next request
+    /// that may decide.
+    pub fn hold(&mut self, second: Second, requests: u32, full: u32, within: Seconds) {
+        let step = self.newest.behind(second);
+        if -step > i64::from(within.0) {
+            return;
+        }
+        self.expire(step.max(0) as u64, within);
+        self.newest = self.newest.max(second);
+        let requests = requests.min(full);
+        self.total += requests;
+        self.slots.insert(Slot { second: second.0 as u32, requests }, self.newest.0 as u32);
+        while let Some(oldest) = self.slots.first()
+            && self.total > full
+        {
+            // Of a second that is cut, it doesn't matter which requests go.
+            let over = self.total - full;
+            self.total -= over.min(oldest.requests);
+            self.slots.pop_first();
+            if let Some(left) = oldest.requests.checked_sub(over).filter(|&left| left > 0) {
+                self.slots.insert(Slot { requests: left, ..oldest }, self.newest.0 as u32);
+            }
+        }
     }
 
     /// Forgets all requests.
@@ -105,6 +133,12 @@ impl Window {
             Slots::Few { .. } => 0,
             Slots::Many(slots) => size_of::<VecDeque<Slot>>() + slots.capacity() * size_of::<Slot>(),
         }
+    }
+
+    /// Whether `second` is older than all that is held.
+    fn is_before_all(&self, second: Second) -> bool {
+        let age = (self.newest.0 as u32).wrapping_sub(second.0 as u32);
+        self.slots.first().is_some_and(|oldest| (self.newest.0 as u32).wrapping_sub(oldest.second) < age)
     }
 
     /// Lets go of what will lie further than `within` behind the newest once that moves on by `step`.
@@ -211,7 +245,7 @@ mod tests {
     }
 
     impl Slow {
-        fn add(&mut self, second: i64, full: usize, within: i64) -> Option<(i64, i64)> {
+        fn add(&mut self, second: i64, full: usize, within: i64, decides: bool) -> Option<(i64, i64)> {
             if self.times.len() == full && second < self.times[0] {
                 return None;
             }
@@ -221,7 +255,7 @@ mod tests {
                 self.times.remove(0);
             }
             let (oldest, newest) = (self.times[0], self.times[self.times.len() - 1]);
-            let fires = self.times.len() == full && newest - oldest <= within;
+            let fires = decides && self.times.len() == full && newest - oldest <= within;
             fires.then(|| {
                 self.times.clear();
                 (newest, newest - oldest)
@@ -232,22 +266,26 @@ mod tests {
     proptest! {
         #[test]
         fn equals_the_definition(
-            steps in proptest::collection::vec((-8i64..12, 1u32..5), 1..200),
+            steps in proptest::collection::vec((-8i64..12, 1u32..5, proptest::bool::weighted(0.7)), 1..200),
             full in 1u32..9,
             within in 0u32..12,
             start in prop_oneof![Just(0i64), Just(u32::MAX.into()), -5_000_000_000i64..5_000_000_000],
         ) {
             let (mut window, mut slow, mut now) = (Window::default(), Slow::default(), start);
-            for (step, requests) in steps {
+            for (step, requests, decides) in steps {
                 let second = now + step;
                 now = now.max(second);
                 let mut expect = Vec::new();
                 for i in 1..=requests {
-                    if let Some((newest, during)) = slow.add(second, full as usize, within.into()) {
+                    if let Some((newest, during)) = slow.add(second, full as usize, within.into(), decides) {
                         expect.push((i, newest, during));
                     }
                 }
                 let (mut left, mut found) = (requests, Vec::new());
+                if !decides {
+                    window.hold(Second(second), requests, full, Seconds(within));
+                    left = 0;
+                }
                 while left > 0 {
                     match window.add(Second(second), left, full, Seconds(within)) {
                         Added::Open => left = 0,

@@ -91,6 +91,8 @@ pub struct RequestBatch {
     pub unescaped: Vec<u8>,
     /// In the order of their lines.
     pub requests: Vec<Request>,
+    /// For each request where its line begins; with live sources only.
+    pub line_starts: Vec<u32>,
 }
 
 impl Tuple for RequestBatch {
@@ -151,6 +153,12 @@ pub struct LineCounts {
     pub unattributed: u64,
     /// Those that couldn't be read, by reason, in the order of [`Unparsed::ALL`].
     pub unparsed: [u64; Unparsed::ALL.len()],
+    /// Those that lie too far in the future to be counted.
+    pub future: u64,
+    /// With live sources, where they came from.
+    pub mark: Option<Arc<Mark>>,
+    /// With live sources, the oldest and the newest time of a parsed line.
+    pub span: Option<(Second, Second)>,
     /// The first few unparsed lines of the batch, cut to [`SAMPLE_LEN`] bytes.
     pub samples: Vec<(Unparsed, String)>,
 }
