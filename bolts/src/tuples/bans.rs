@@ -177,7 +177,7 @@ impl Tuple for Due {
 }
 
 /// What block emits.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Ruled {
     /// On the default stream.
     Ruling(Ruling),

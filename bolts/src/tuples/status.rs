@@ -7,7 +7,7 @@ use engine::Tuple;
 use model::units::Moment;
 use serde::{Deserialize, Serialize};
 
-use super::{LineCounts, Outcomes, Ruling};
+use super::{LineCounts, Outcomes, Ruled, Ruling};
 
 /// How a live run is doing, since its start. Lines that only rebuilt windows aren't in it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -94,9 +94,9 @@ impl From<LineCounts> for LiveReported {
     }
 }
 
-impl From<Ruling> for LiveReported {
-    fn from(ruling: Ruling) -> Self {
-        Self::Ruling(ruling)
+impl From<Ruled> for LiveReported {
+    fn from(ruled: Ruled) -> Self {
+        Self::Ruling(ruled.into())
     }
 }
 
