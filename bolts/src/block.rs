@@ -111,6 +111,7 @@ impl Block {
             work.key_ban(settings, &target, BanNow::NotEnforced);
             return None;
         }
+        self.end(&target, settings, work);
         let Some(change) = self.ledger.decided(decision, self.now) else {
             return self.ledger.in_force(&target, self.now).map(|ban| ban.id);
         };
@@ -137,7 +138,15 @@ impl Block {
         Some(id)
     }
 
+    /// Ends a ban whose time is over before its timer says so: another one is about to take its place.
+    fn end(&mut self, target: &Network, settings: &Settings, work: &mut Work) {
+        if let Some(over) = self.ledger.expired(target, self.now) {
+            self.change(over, settings, work);
+        }
+    }
+
     fn release(&mut self, target: &Network, settings: &Settings, work: &mut Work) {
+        self.end(target, settings, work);
         for change in self.ledger.released(target, self.now).into_iter().flatten() {
             self.change(change, settings, work);
         }
@@ -164,6 +173,7 @@ impl Block {
                         asked.target
                     ));
                 }
+                self.end(&asked.target, settings, work);
                 let mut change = self.ledger.asked(asked, self.now);
                 if let Change::Banned(ban) | Change::Extended(ban) = &mut change {
                     ban.place = self.places.place(ban.target.first());

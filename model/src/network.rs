@@ -163,16 +163,22 @@ impl NetworkSet {
 impl FromIterator<Network> for NetworkSet {
     fn from_iter<I: IntoIterator<Item = Network>>(networks: I) -> Self {
         let mut set = Self::default();
+        set.extend(networks);
+        set
+    }
+}
+
+impl Extend<Network> for NetworkSet {
+    fn extend<I: IntoIterator<Item = Network>>(&mut self, networks: I) {
         for network in networks {
             if network.first.is_ipv4() {
-                set.v4.push(network.range());
+                self.v4.push(network.range());
             } else {
-                set.v6.push(network.range());
+                self.v6.push(network.range());
             }
         }
-        merge(&mut set.v4);
-        merge(&mut set.v6);
-        set
+        merge(&mut self.v4);
+        merge(&mut self.v6);
     }
 }
 
@@ -241,8 +247,11 @@ mod tests {
                 let (start, end) = m.range();
                 m.first().is_ipv4() == asked.first().is_ipv4() && start <= last && end >= first
             });
-            let set: NetworkSet = members.into_iter().collect();
+            let set: NetworkSet = members.iter().copied().collect();
             prop_assert_eq!(set.overlaps(&asked), slow);
+            let mut grown = NetworkSet::default();
+            members.into_iter().for_each(|member| grown.extend([member]));
+            prop_assert_eq!(grown, set);
         }
     }
 }

@@ -123,7 +123,11 @@ pub struct Lines {
 impl Lines {
     /// Appends the next line with its LF. Times only move forward.
     pub fn append(&mut self, log: &mut Vec<u8>) {
-        let second = Second(self.traffic.start.0 + (self.made as f64 / self.per_second) as i64);
+        self.append_at(Second(self.traffic.start.0 + (self.made as f64 / self.per_second) as i64), log);
+    }
+
+    /// The same with a time of the caller's.
+    pub fn append_at(&mut self, second: Second, log: &mut Vec<u8>) {
         self.made += 1;
         if second != self.second {
             self.second = second;

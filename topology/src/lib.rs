@@ -4,5 +4,7 @@
 pub mod adapters;
 pub mod app;
 pub mod commands;
+pub mod config;
+pub mod control;
 pub mod spouts;
 pub mod wiring;

@@ -126,6 +126,7 @@ impl Site {
             batch: self.batch,
             next: Position { offset: (self.batch + 1) * 1000, ..Position::default() },
             read_at: Moment(self.driver.now().as_millis() as i64),
+            older: Vec::new(),
             rebuild,
             caught_up: true,
         };
@@ -390,4 +391,28 @@ fn places_in_the_log_are_kept_also_where_nothing_happens() {
     site.advance(2);
     let marks: Vec<u64> = site.kept().iter().map(|e| e.mark.as_ref().unwrap().next.offset).collect();
     assert_eq!(marks, [2_000]);
+}
+
+#[test]
+fn a_ban_that_follows_at_once_ends_the_one_before() {
+    let mut site = Site::new(&SETTINGS.replace("60", "0"));
+    site.requests(&[(ATTACKER, 25)], 0);
+    let changes = site.changes();
+    let kinds: Vec<&str> = changes
+        .iter()
+        .map(|change| match change {
+            Change::Banned(_) => "ban",
+            Change::Unbanned { .. } => "unban",
+            _ => "other",
+        })
+        .collect();
+    assert_eq!(kinds, ["ban"], "the rest of the second is while banned");
+    site.driver.advance(Duration::from_millis(1));
+    let ask = CommandOrder::Ban(AskedBan { target: target(ATTACKER), length: Seconds(5), note: None });
+    site.ask(ask);
+    let changes = site.changes();
+    assert!(
+        matches!(&changes[..], [Change::Unbanned { cause: Ended::Expired, .. }, Change::Banned(_)]),
+        "{changes:?}"
+    );
 }

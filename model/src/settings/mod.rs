@@ -100,6 +100,13 @@ impl Settings {
     pub fn guards(&self, target: &Network) -> bool {
         self.protected.overlaps(target) || self.allowlist.overlaps(target)
     }
+
+    /// These settings with more addresses that nothing may touch.
+    #[must_use]
+    pub fn with_protected(mut self, extra: impl IntoIterator<Item = Network>) -> Self {
+        self.protected.extend(extra);
+        self
+    }
 }
 
 impl Default for Settings {

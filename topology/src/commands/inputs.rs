@@ -38,15 +38,7 @@ impl Rules {
     }
 
     pub(super) fn log_format(&self) -> anyhow::Result<LogFormat> {
-        let path = Path::new(&self.log_format);
-        let text = if !matches!(self.log_format.as_str(), "combined" | "json") && path.is_file() {
-            std::fs::read_to_string(path).map_err(|error| {
-                Failure::usage(format!("can't read the log format in {}: {error}", path.display()))
-            })?
-        } else {
-            self.log_format.clone()
-        };
-        text.parse().map_err(|error| Failure::usage(format!("--log-format: {error}")))
+        log_format(&self.log_format)
     }
 
     pub(super) fn places(&self) -> anyhow::Result<Arc<dyn PlaceLookup>> {
@@ -57,6 +49,19 @@ impl Rules {
             MaxMind::open(&self.geoip).map_err(|error| Failure::usage(format!("--geoip: {error:#}")))?;
         Ok(Arc::new(databases))
     }
+}
+
+/// A log format by its name, as it stands in `nginx.conf`, or in a file.
+pub(super) fn log_format(given: &str) -> anyhow::Result<LogFormat> {
+    let path = Path::new(given);
+    let text = if !matches!(given, "combined" | "json") && path.is_file() {
+        std::fs::read_to_string(path).map_err(|error| {
+            Failure::usage(format!("can't read the log format in {}: {error}", path.display()))
+        })?
+    } else {
+        given.to_owned()
+    };
+    text.parse().map_err(|error| Failure::usage(format!("--log-format: {error}")))
 }
 
 /// Reads and validates a settings file.

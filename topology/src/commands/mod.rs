@@ -1,11 +1,17 @@
 //! The commands of `ccfirewall`, one file each.
 
+mod agents;
+mod bans;
 mod completions;
+mod demo;
+mod doctor;
 mod explain;
 mod generate;
 mod inputs;
 mod replay;
 mod report_text;
+mod run;
+mod running;
 mod settings;
 
 use std::io::{self, IsTerminal as _};
@@ -23,6 +29,10 @@ const BAD_SETTINGS: u8 = 3;
 
 const AFTER_HELP: &str = "\
 Examples:
+  ccfirewall demo
+  ccfirewall run --log /var/log/nginx/access.log --dry-run
+  ccfirewall doctor --log /var/log/nginx/access.log
+  ccfirewall bans list
   ccfirewall replay /var/log/nginx/access.log
   ccfirewall replay --settings settings.json --output json access.log.2.gz access.log.1 access.log
   ccfirewall settings check settings.json
@@ -36,7 +46,7 @@ Exit codes:
   3  the settings have errors; nothing was run";
 
 /// Protects web servers against HTTP floods: reads access logs, counts requests per address and rule in sliding
-/// windows, and decides whom to block or warn.
+/// windows, drops attackers in the kernel, and lets them go on time.
 #[derive(Debug, Parser)]
 #[command(name = "ccfirewall", version, after_help = AFTER_HELP, max_term_width = 110)]
 struct Cli {
@@ -60,9 +70,16 @@ enum Logs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(Box<run::Args>),
+    Demo(demo::Args),
+    /// Holds bans on this host and does what owners ask for over Thrift; `ccfirewall-agent` is the same program
+    Agent(agent::command::Args),
     Replay(replay::Args),
     Explain(explain::Args),
     Settings(settings::Args),
+    Bans(bans::Args),
+    Agents(agents::Args),
+    Doctor(doctor::Args),
     Generate(generate::Args),
     Completions(completions::Args),
 }
@@ -71,11 +88,19 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_logging(cli.verbose, cli.messages);
+    // What runs for long says what it does without being asked.
+    let more = u8::from(matches!(cli.command, Command::Run(_) | Command::Agent(_)));
+    start_logging(cli.verbose + more, cli.messages);
     let result = match cli.command {
+        Command::Run(args) => args.run(),
+        Command::Demo(args) => args.run(),
+        Command::Agent(args) => args.run().map(|()| OK),
         Command::Replay(args) => args.run(),
         Command::Explain(args) => args.run(),
         Command::Settings(args) => args.run(),
+        Command::Bans(args) => args.run(),
+        Command::Agents(args) => args.run(),
+        Command::Doctor(args) => args.run(),
         Command::Generate(args) => args.run(),
         Command::Completions(args) => args.run(),
     };

@@ -9,7 +9,6 @@ use bolts::ports::CommandReplies;
 use bolts::tuples::{Command, CommandOrder, Reply};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use engine::{BatchId, Next, Spout, Timestamp};
-use model::units::Moment;
 
 /// So many commands may wait.
 const WAITING: usize = 1_024;
@@ -117,7 +116,7 @@ impl Spout for Commands {
 
     fn next(&mut self, now: Timestamp) -> Next<Command> {
         match self.taken.try_recv() {
-            Ok((id, order)) => Next::Emit(Command { id, at: Moment(now.as_millis() as i64), order }),
+            Ok((id, order)) => Next::Emit(Command { id, at: super::moment(now), order }),
             Err(_) => Next::Idle,
         }
     }
@@ -135,6 +134,7 @@ impl Spout for Commands {
 mod tests {
     use super::*;
     use model::network::Network;
+    use model::units::Moment;
 
     #[test]
     fn the_answer_comes_with_the_ack() {

@@ -1,4 +1,4 @@
-//! Runs topologies: on the calling thread where one is enough, else with a thread for each task.
+//! Runs a replay: on the calling thread where one is enough, else with a thread for each task.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

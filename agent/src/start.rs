@@ -1,0 +1,231 @@
+//! Starts an agent in this process.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ccfirewall_thrift::DEFAULT_PORT;
+use model::network::Network;
+use model::units::Seconds;
+
+use crate::clock::{self, Clock};
+use crate::enforcer::dry_run::DryRun;
+use crate::enforcer::nftables::Nftables;
+use crate::enforcer::{Enforcer, EnforcerError};
+use crate::keeper::Keeper;
+use crate::key::{Key, KeyError};
+use crate::server::{Limits, Server};
+use crate::service::Service;
+
+/// Is told what the enforcer has just done: bans with the time that they hold, and what was lifted. It is called
+/// while other calls wait, so it must be quick, and never ask the agent for anything.
+pub type Observer = Arc<dyn Fn(&[(Network, Duration)], &[Network]) + Send + Sync>;
+
+/// What drops packets.
+pub enum Choice {
+    /// nftables where it works, else a dry run.
+    Auto,
+    /// nftables, or no start.
+    Nftables,
+    /// Nothing: bans are only held in memory.
+    DryRun,
+    /// What the caller brings.
+    Own(Box<dyn Enforcer>),
+}
+
+impl std::fmt::Debug for Choice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "Auto",
+            Self::Nftables => "Nftables",
+            Self::DryRun => "DryRun",
+            Self::Own(enforcer) => enforcer.name(),
+        })
+    }
+}
+
+/// How an agent is started. `Config::new` gives what holds where nothing is said.
+pub struct Config {
+    /// Where it listens; port 0 lets the system choose one.
+    pub listen: SocketAddr,
+    /// The key that owners must know.
+    pub mkey: Key,
+    /// What drops packets.
+    pub enforcer: Choice,
+    /// How long a ban lasts that comes by the call of 2016, which says no end.
+    pub legacy_max: Seconds,
+    /// What callers may ask of the server.
+    pub limits: Limits,
+    /// Is told what was done.
+    pub observer: Option<Observer>,
+    /// The time that passes, where it isn't the machine's clock.
+    pub clock: Clock,
+    /// What a person should know besides what the agent finds itself; shown in its status.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// 127.0.0.1:9090, enforcer `auto`, bans of the call of 2016 for a day.
+    #[must_use]
+    pub fn new(mkey: Key) -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
+            mkey,
+            enforcer: Choice::Auto,
+            legacy_max: Seconds(86_400),
+            limits: Limits::default(),
+            observer: None,
+            clock: clock::machine(),
+            warnings: Vec::new(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config")
+            .field("listen", &self.listen)
+            .field("enforcer", &self.enforcer)
+            .field("legacy_max", &self.legacy_max)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why an agent can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its key isn't good enough.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// It can't listen there.
+    #[error("can't listen on {address}: {cause} (does another agent run already?)")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// Its enforcer doesn't work.
+    #[error(transparent)]
+    Enforcer(#[from] EnforcerError),
+    /// The system refuses something that every process needs.
+    #[error("the system refuses: {0}")]
+    System(String),
+}
+
+/// An agent that runs. Dropping it stops it; its bans stay where they are, until their time is over.
+pub struct Running {
+    server: Server,
+    address: SocketAddr,
+    enforcer: &'static str,
+    service: Arc<Service>,
+}
+
+impl Running {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What drops packets: `nftables`, `dry_run`.
+    #[must_use]
+    pub fn enforcer_name(&self) -> &'static str {
+        self.enforcer
+    }
+
+    /// What a person should know.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.service.warnings
+    }
+
+    /// Stops it: closes connections, and leaves the bans where they are. Calls under way are done to their end, for
+    /// up to 5 s.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.server.stop();
+    }
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { address, enforcer, .. } = self;
+        f.debug_struct("Running")
+            .field("address", address)
+            .field("enforcer", enforcer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Starts an agent.
+///
+/// # Errors
+/// Where the key is too weak for where it listens, where it can't listen, or where the enforcer that was asked for
+/// doesn't work. See [`StartError`].
+pub fn start(config: Config) -> Result<Running, StartError> {
+    let Config { listen, mkey, enforcer, legacy_max, limits, observer, clock, mut warnings } = config;
+    mkey.suits(listen.ip())?;
+    if let Some(why) = mkey.weakness() {
+        warnings.push(format!(
+            "the mkey {why}: every program on this machine can ban and unban (give one with --mkey-file)"
+        ));
+    }
+    let listener =
+        TcpListener::bind(listen).map_err(|cause| StartError::Listen { address: listen, cause })?;
+    let system = |error: &dyn std::fmt::Display| StartError::System(error.to_string());
+    let address = listener.local_addr().map_err(|error| system(&error))?;
+
+    let keep = |enforcer: Box<dyn Enforcer>| {
+        let name = enforcer.name();
+        Keeper::new(enforcer, observer.clone(), clock.clone()).map(|keeper| (name, keeper))
+    };
+    let nftables = || Nftables::open().and_then(|enforcer| keep(Box::new(enforcer)));
+    let dry_run = || keep(Box::new(DryRun::new(clock.clone())));
+    let (enforcer, keeper) = match enforcer {
+        Choice::Own(enforcer) => keep(enforcer)?,
+        Choice::Nftables => nftables()?,
+        Choice::DryRun => {
+            warnings.push("a dry run, as asked for: nobody is blocked".to_owned());
+            dry_run()?
+        }
+        Choice::Auto => match nftables() {
+            Ok(opened) => opened,
+            Err(error) => {
+                warnings.push(format!("only a dry run, NOBODY IS BLOCKED: {error}"));
+                dry_run()?
+            }
+        },
+    };
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    let mut instance = [0u8; 8];
+    getrandom::fill(&mut instance).map_err(|error| system(&error))?;
+    let service = Arc::new(Service {
+        keeper,
+        key: mkey,
+        legacy_max,
+        instance: format!("{:016x}", u64::from_be_bytes(instance)),
+        warnings,
+        wrong_keys: 0.into(),
+    });
+    let server = Server::start(listener, Arc::clone(&service), limits).map_err(|error| system(&error))?;
+    let (_, _, held) = service.keeper.status();
+    tracing::info!(%address, enforcer, held, "the agent listens");
+    Ok(Running { server, address, enforcer, service })
+}
+
+/// Removes from the kernel whatever agents have put there, bans and all.
+///
+/// # Errors
+/// Where we may not, or the kernel refuses.
+pub fn remove() -> Result<(), EnforcerError> {
+    Nftables::open()?.remove()
+}

@@ -1,0 +1,64 @@
+//! The thread that keeps the settings in force up to date: it looks at their file every 50 ms, and every 5 s for
+//! addresses that this machine needs.
+
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{io, thread};
+
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use model::units::Moment;
+
+use super::host::HostGuards;
+use super::settings_file::SettingsFile;
+
+/// How often the file is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// How often addresses to protect are looked for.
+const SCAN: Duration = Duration::from_secs(5);
+
+/// The running watch; it ends when this is dropped.
+#[derive(Debug)]
+pub struct SettingsWatch {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl SettingsWatch {
+    /// Looks for the addresses to protect once, so that they are in force when this returns, and goes on in a
+    /// thread.
+    ///
+    /// # Errors
+    /// Where the system has no thread left.
+    pub fn start(mut file: SettingsFile, mut guards: HostGuards) -> io::Result<Self> {
+        file.protect(guards.scan(Instant::now()));
+        let (stop, stopped) = bounded::<()>(0);
+        let watch = move || {
+            let mut scanned = Instant::now();
+            while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+                file.step(now());
+                if scanned.elapsed() >= SCAN {
+                    scanned = Instant::now();
+                    file.protect(guards.scan(scanned));
+                }
+            }
+        };
+        let thread = Builder::new().name("settings".to_owned()).spawn(watch)?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for SettingsWatch {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let panicked = self.thread.take().is_some_and(|thread| thread.join().is_err());
+        if panicked && !thread::panicking() {
+            tracing::error!("the watch over the settings had stopped: changes since then aren't in force");
+        }
+    }
+}
+
+/// The clock.
+fn now() -> Moment {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Moment(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

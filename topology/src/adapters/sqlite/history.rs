@@ -1,0 +1,170 @@
+//! Reading the tables, whether or not somebody writes to them: bans as they are and were, and how many rows there
+//! are. Connections of its own, which can't write.
+
+use std::path::Path;
+use std::time::Duration;
+
+use model::network::Network;
+use model::units::{Moment, Second};
+use serde::Serialize;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteRow};
+use sqlx::{ConnectOptions as _, QueryBuilder, Row as _};
+
+use super::StoreError;
+use super::rows::range;
+
+/// Which bans to show.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BanFilter {
+    /// Only those that cover an address of this network.
+    pub ip: Option<Network>,
+    /// Only those that began then or later.
+    pub since: Option<Moment>,
+    /// At most so many, the newest; `None` for all.
+    pub limit: Option<u32>,
+}
+
+/// A ban as the table `ban` has it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct BanRow {
+    /// Its id: `cuuid` in the other tables.
+    pub id: String,
+    /// What is banned: an address or a prefix.
+    pub target: String,
+    /// The rule's name.
+    pub rule: String,
+    /// The reason's code.
+    pub reason: String,
+    /// The event time of the decision.
+    pub decided: Second,
+    /// When it was put in force.
+    pub start: Moment,
+    /// When it ends, or would have ended.
+    pub end: Moment,
+    /// When it was over; `None` while it's in force or held.
+    pub ended_at: Option<Moment>,
+    /// Why: `expired`, `by_hand`, `guarded` or `discarded`.
+    pub ended_cause: Option<String>,
+    /// The cap that holds it back, or held it back to its end.
+    pub held_by: Option<String>,
+    /// How many requests led to it.
+    pub count: i64,
+    /// Within how many seconds.
+    pub during: i64,
+    /// The country's code.
+    pub country: Option<String>,
+    /// Who asked for it and why.
+    pub note: Option<String>,
+}
+
+/// How many rows there are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Counts {
+    /// Frequency records, without those past retention.
+    pub records: i64,
+    /// Agents' answers to blocks.
+    pub blocks: i64,
+    /// Agents' answers to unblocks.
+    pub unblocks: i64,
+    /// Bans that there ever were.
+    pub bans: i64,
+    /// Those in force.
+    pub in_force: i64,
+    /// Those that a cap holds back.
+    pub held: i64,
+}
+
+/// Reads the tables.
+#[derive(Clone, Debug)]
+pub struct History {
+    pool: SqlitePool,
+}
+
+impl History {
+    /// Opens a database to read it. Nothing is made: a file that isn't there is an error.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be opened or read.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .read_only(true)
+            .busy_timeout(Duration::from_secs(5))
+            .disable_statement_logging();
+        let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await;
+        Ok(Self { pool: pool.map_err(|source| StoreError::Read { path: path.to_owned(), source })? })
+    }
+
+    /// The bans that `filter` asks for, those that began last first.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn bans(&self, filter: &BanFilter) -> Result<Vec<BanRow>, StoreError> {
+        let mut query = QueryBuilder::new(
+            "SELECT id, target, rule, reason, decided, start, \"end\", ended_at, ended_cause, held_by, count, \
+             during, country, note FROM ban WHERE 1",
+        );
+        if let Some(ip) = &filter.ip {
+            let (first, last) = range(ip);
+            query.push(" AND first <= ").push_bind(last).push(" AND last >= ").push_bind(first);
+        }
+        if let Some(since) = filter.since {
+            query.push(" AND start >= ").push_bind(since.0);
+        }
+        query.push(" ORDER BY start DESC, id");
+        if let Some(limit) = filter.limit {
+            query.push(" LIMIT ").push_bind(limit);
+        }
+        let rows = query.build().fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
+        rows.iter().map(ban).collect::<Result<_, _>>().map_err(|e| self.failed(e))
+    }
+
+    /// How many rows there are.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn counts(&self) -> Result<Counts, StoreError> {
+        let row = sqlx::query(
+            "SELECT (SELECT count(*) FROM ip_frequency), (SELECT count(*) FROM block_log), \
+             (SELECT count(*) FROM unblock_log), (SELECT count(*) FROM ban), \
+             (SELECT count(*) FROM ban WHERE ended_at IS NULL AND held_by IS NULL), \
+             (SELECT count(*) FROM ban WHERE ended_at IS NULL AND held_by IS NOT NULL)",
+        );
+        let row = row.fetch_one(&self.pool).await.map_err(|e| self.failed(e))?;
+        let count = |index: usize| row.try_get(index).map_err(|e| self.failed(e));
+        Ok(Counts {
+            records: count(0)?,
+            blocks: count(1)?,
+            unblocks: count(2)?,
+            bans: count(3)?,
+            in_force: count(4)?,
+            held: count(5)?,
+        })
+    }
+
+    fn failed(&self, source: sqlx::Error) -> StoreError {
+        StoreError::Read { path: self.pool.connect_options().get_filename().to_owned(), source }
+    }
+}
+
+fn ban(row: &SqliteRow) -> Result<BanRow, sqlx::Error> {
+    Ok(BanRow {
+        id: row.try_get(0)?,
+        target: row.try_get(1)?,
+        rule: row.try_get(2)?,
+        reason: row.try_get(3)?,
+        decided: Second(row.try_get(4)?),
+        start: Moment(row.try_get(5)?),
+        end: Moment(row.try_get(6)?),
+        ended_at: row.try_get::<Option<i64>, _>(7)?.map(Moment),
+        ended_cause: row.try_get(8)?,
+        held_by: row.try_get(9)?,
+        count: row.try_get(10)?,
+        during: row.try_get(11)?,
+        country: row.try_get(12)?,
+        note: row.try_get(13)?,
+    })
+}

@@ -1,0 +1,83 @@
+//! How long frequency records stay: past that they move from `ip_frequency` to `ip_frequency_del`, the oldest
+//! first and a few at a time, so that new rows needn't wait.
+
+use model::units::Moment;
+use sqlx::{Connection as _, SqliteConnection};
+
+use super::local_time::LocalTime;
+
+/// Rows that move in one transaction.
+const STEP: i64 = 5_000;
+
+/// How long frequency records stay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Retention {
+    /// For so many days; `None` for ever.
+    pub days: Option<u32>,
+    /// So many, the newest ones; `None` for all.
+    pub records: Option<u64>,
+}
+
+/// Moves some rows. Returns whether more are left to move.
+pub(super) async fn step(
+    connection: &mut SqliteConnection,
+    retention: Retention,
+    now: Moment,
+    time: &LocalTime,
+) -> Result<bool, sqlx::Error> {
+    if let Some(days) = retention.days {
+        let before = time.text(Moment(now.0.saturating_sub(i64::from(days) * 86_400_000)));
+        let moved = shift(
+            connection,
+            "CREATE TEMP TABLE past AS SELECT id FROM main.ip_frequency WHERE updatetime < ?1 \
+             ORDER BY updatetime, id LIMIT ?2",
+            &before,
+            STEP,
+        );
+        if moved.await? {
+            return Ok(true);
+        }
+    }
+    let Some(kept) = retention.records.and_then(|kept| i64::try_from(kept).ok()) else {
+        return Ok(false);
+    };
+    // Ids have no gaps but where somebody deleted by hand, so this nearly always tells, and counts nothing.
+    let span: Option<i64> = sqlx::query_scalar("SELECT max(id) - min(id) + 1 FROM ip_frequency")
+        .fetch_one(&mut *connection)
+        .await?;
+    if span.unwrap_or(0) <= kept {
+        return Ok(false);
+    }
+    let rows: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM ip_frequency").fetch_one(&mut *connection).await?;
+    if rows <= kept {
+        return Ok(false);
+    }
+    let oldest =
+        "CREATE TEMP TABLE past AS SELECT id FROM main.ip_frequency WHERE ?1 = '' ORDER BY id LIMIT ?2";
+    shift(connection, oldest, "", STEP.min(rows - kept)).await
+}
+
+/// Moves the rows whose ids `choose` puts into the table `past`. Returns whether there were as many as it may choose.
+async fn shift(
+    connection: &mut SqliteConnection,
+    choose: &'static str,
+    before: &str,
+    limit: i64,
+) -> Result<bool, sqlx::Error> {
+    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+    sqlx::query(choose).bind(before).bind(limit).execute(&mut *tx).await?;
+    sqlx::query(
+        "INSERT INTO ip_frequency_del (updatetime, cnt, ip, direct_nginx, area, country, province, starttime, \
+         endtime, during, detail, sdetail, cuuid, rule) \
+         SELECT updatetime, cnt, ip, direct_nginx, area, country, province, starttime, endtime, during, detail, \
+         sdetail, cuuid, rule FROM ip_frequency WHERE id IN (SELECT id FROM past) ORDER BY id",
+    )
+    .execute(&mut *tx)
+    .await?;
+    let deleted =
+        sqlx::query("DELETE FROM ip_frequency WHERE id IN (SELECT id FROM past)").execute(&mut *tx).await?;
+    sqlx::query("DROP TABLE past").execute(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(deleted.rows_affected() == limit.unsigned_abs() && limit == STEP)
+}

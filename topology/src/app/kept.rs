@@ -1,0 +1,35 @@
+//! What a restart must know of all that happened: the desired state of bans, and where each source goes on.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use model::event::{Entry, Event};
+use model::ledger::Ledger;
+use model::mark::Mark;
+use serde::{Deserialize, Serialize};
+
+use crate::adapters::journal::Fold;
+
+/// What the entries of the journal come to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The desired state of bans.
+    pub ledger: Ledger,
+    /// By source, the newest batch of lines that is dealt with.
+    pub marks: HashMap<Arc<str>, Mark>,
+}
+
+impl Fold for Kept {
+    fn apply(&mut self, entry: &Entry) {
+        for event in &entry.events {
+            match event {
+                Event::Change(change) => self.ledger.apply(change),
+                Event::Outcome(outcome) => self.ledger.answered(outcome),
+                Event::Record(_) | Event::AgentTotal { .. } | Event::RuleTotal { .. } => {}
+            }
+        }
+        if let Some(mark) = &entry.mark {
+            self.marks.insert(mark.source.clone(), mark.clone());
+        }
+    }
+}

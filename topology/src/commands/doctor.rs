@@ -1,0 +1,159 @@
+//! `ccfirewall doctor`: would it work here, and if not, what is to be done?
+//!
+//! `subject` says what is looked at. Each of the other files is about one thing that can be wrong: what reads the
+//! world is small, and what judges it is a function from what was read to a [`Finding`]. Nothing is changed.
+
+mod finding;
+mod firewall;
+mod growth;
+mod instance;
+mod lines;
+mod logs;
+mod nginx;
+mod reach;
+mod state;
+mod subject;
+mod when;
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use indicatif::ProgressBar;
+use model::line::LogFormat;
+use model::settings::Settings;
+
+use super::running::Output;
+use super::{FAILED, OK};
+use crate::control::client::Client;
+use finding::{Finding, Level, Report};
+use subject::{Holder, Subject};
+
+/// Check what ccfirewall needs on this machine: logs, formats, clocks, settings, state, rights, agents
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Each check is ok, warn, bad or skipped, with what was found and how to mend it. Nothing is changed. Without
+--config and --log, /etc/ccfirewall/ccfirewall.toml is looked at, or else /var/log/nginx/access.log.
+
+Examples:
+  ccfirewall doctor
+  ccfirewall doctor --log /var/log/nginx/shop.access.log --log-format json
+  ccfirewall doctor --config ccfirewall.toml --output json
+
+Exit codes: 0 nothing is bad; 1 something is; 2 wrong usage.")]
+pub(super) struct Args {
+    /// The configuration of the firewall that is to run, or runs
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["logs", "log_format", "settings"])]
+    config: Option<PathBuf>,
+    /// An access log; may be given several times
+    #[arg(long = "log", value_name = "PATH")]
+    logs: Vec<PathBuf>,
+    /// How lines are written: `combined`, `json`, a log_format pasted from nginx.conf, or a file that holds one
+    #[arg(short = 'f', long, value_name = "FORMAT", default_value = "combined")]
+    log_format: String,
+    /// The settings, JSON
+    #[arg(short, long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// The state folder
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// What is written to standard output
+    #[arg(short, long, value_enum, default_value_t = Output::Text, value_name = "FORM")]
+    output: Output,
+}
+
+/// A log that is written to now and then is watched for so long.
+const WATCH: Duration = Duration::from_secs(2);
+
+impl Args {
+    pub(super) fn run(self) -> anyhow::Result<u8> {
+        let mut report = Report::default();
+        match self.subject() {
+            Ok(subject) => examine(&subject, &mut report),
+            Err(finding) => report.add(finding),
+        }
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        let written = match self.output {
+            Output::Text => {
+                let colour =
+                    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
+                report.write(&mut out, colour)
+            }
+            Output::Json => serde_json::to_writer(&mut out, &report)
+                .map_err(io::Error::from)
+                .and_then(|()| out.write_all(b"\n")),
+        };
+        written.and_then(|()| out.flush()).context("can't write the output")?;
+        Ok(if report.worst() == Level::Bad { FAILED } else { OK })
+    }
+}
+
+fn examine(subject: &Subject, report: &mut Report) {
+    let settings = settings(subject.settings.as_deref(), report);
+    if subject.logs.is_empty() {
+        report.add(Finding::skipped("log", "no log is named: --log PATH, or a configuration with one"));
+    }
+    for (path, format) in &subject.logs {
+        log(path, format, &settings, report);
+    }
+    report.add(state::disk(&subject.state));
+    report.add(state::database(&subject.database));
+    match &subject.holder {
+        Holder::Here => report.add(firewall::rights()),
+        Holder::Nobody => {
+            report.add(Finding::skipped("rights", "nobody is blocked from here: nothing is needed"))
+        }
+        Holder::Elsewhere => report.add(Finding::skipped("rights", "agents on other hosts hold the bans")),
+    }
+    let client = Client::new(&subject.state);
+    if instance::instance(&client, report) {
+        instance::agents(&client, report);
+    } else {
+        subject.agents.iter().for_each(|agent| report.add(instance::reachable(*agent)));
+    }
+}
+
+/// The settings that the rest is judged by: the defaults where they can't be read.
+fn settings(path: Option<&Path>, report: &mut Report) -> Settings {
+    let (settings, finding) = subject::settings(path);
+    report.add(finding);
+    settings
+}
+
+/// Everything about one log. What can't be told without a readable file isn't tried.
+fn log(path: &Path, format: &LogFormat, settings: &Settings, report: &mut Report) {
+    report.about(path);
+    let (finding, first) = logs::file(path);
+    report.add(finding);
+    let Some(first) = first else { return };
+    let tail = match logs::tail(path) {
+        Ok(tail) => tail,
+        Err(error) => {
+            report.add(Finding::bad(
+                "lines",
+                format!("it can't be read: {error}"),
+                "look at the disk: `dmesg`",
+            ));
+            return;
+        }
+    };
+    let read = lines::read(&tail, format);
+    report.add(lines::judge(&tail, &read));
+
+    let grown = watch(path, &first, format);
+    report.add(growth::judge(&grown, when::rotated(path).as_ref()));
+    report.add(when::clock(read.newest.max(grown.lines.newest), &grown, settings.max_event_age));
+    report.add(nginx::buffering(path, Path::new(nginx::FOLDER), &grown));
+    report.add(reach::judge(&read.peers, &settings.trusted_proxies));
+}
+
+/// Looks twice, unless one look tells enough.
+fn watch(path: &Path, first: &logs::Look, format: &LogFormat) -> growth::Growth {
+    let bar = if io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    bar.set_message(format!("watching {} for {} s", path.display(), WATCH.as_secs()));
+    bar.enable_steady_tick(Duration::from_millis(100));
+    let grown = growth::watch(path, first, format, WATCH);
+    bar.finish_and_clear();
+    grown
+}

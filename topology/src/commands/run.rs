@@ -1,0 +1,183 @@
+//! `ccfirewall run`: the live firewall.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use model::line::LogFormat;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::{BAD_SETTINGS, FAILED, Failure, OK, inputs};
+use crate::adapters::settings_file::NoSettings;
+use crate::app::{LiveApp, LiveOptions};
+use crate::config::{Config, ConfigError, EnforcerChoice, Input, default_state};
+
+/// Follows access logs, drops attackers in the kernel and lets them go on time; keeps and shows everything
+///
+/// Without a configuration file: `run --log LOG` follows a log from its end, with the default rules and the agent
+/// in this process. Begin with --dry-run, and look at who would be banned with `ccfirewall bans list`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  ccfirewall run --log /var/log/nginx/access.log --dry-run
+  ccfirewall run --log /var/log/nginx/access.log --settings settings.json
+  ccfirewall run --config /etc/ccfirewall/ccfirewall.toml
+  tail -F access.log | ccfirewall run --log - --state /tmp/try --dry-run
+
+Signals:
+  SIGTERM, SIGINT  end in order: batches are finished, everything is kept; bans stay in the kernel until their time
+
+Exit codes:
+  0  told to end, or standard input ended
+  1  something can't be opened, or a part broke; after that a restart goes on where this run was
+  2  wrong usage
+  3  the configuration or the settings have errors; nothing was run")]
+pub(super) struct Args {
+    /// The configuration (TOML); without it and without --log, /etc/ccfirewall/ccfirewall.toml
+    #[arg(short, long, value_name = "FILE", conflicts_with = "log")]
+    config: Option<PathBuf>,
+    /// A log to follow; - is standard input. May be given several times
+    #[arg(short, long, value_name = "LOG")]
+    log: Vec<PathBuf>,
+    /// How lines are written, as for replay: combined, json, a log_format or a file with one
+    #[arg(short = 'f', long = "log-format", value_name = "FORMAT", requires = "log")]
+    format: Option<String>,
+    /// The rules (JSON); watched, a change applies at once
+    #[arg(short, long, value_name = "FILE", requires = "log")]
+    settings: Option<PathBuf>,
+    /// Where the journal, the database and the control socket are kept
+    #[arg(long, value_name = "FOLDER", requires = "log")]
+    state: Option<PathBuf>,
+    /// Where the pages are served
+    #[arg(long, value_name = "ADDRESS", requires = "log")]
+    http: Option<std::net::SocketAddr>,
+    /// What holds bans
+    #[arg(long, value_enum, value_name = "ENFORCER", requires = "log", conflicts_with = "dry_run")]
+    enforcer: Option<Enforcer>,
+    /// Read the log from its beginning, where nothing is known of it yet
+    #[arg(long, requires = "log")]
+    from_beginning: bool,
+    /// Decide and keep everything, and block nobody
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Enforcer {
+    /// nftables where we may, else a dry run
+    Auto,
+    /// nftables, or no start
+    Nftables,
+    /// Nothing: bans are only held in memory
+    DryRun,
+}
+
+/// How often it is looked whether it is time to end.
+const LOOK: Duration = Duration::from_millis(50);
+
+impl Args {
+    pub(super) fn run(self) -> anyhow::Result<u8> {
+        let config = self.config()?;
+        let end = Arc::new(AtomicBool::new(false));
+        for signal in [SIGTERM, SIGINT] {
+            signal_hook::flag::register(signal, end.clone()).context("signals can't be heard")?;
+        }
+        let told = describe(&config);
+        let app = match LiveApp::start(config, LiveOptions::default()) {
+            Ok(app) => app,
+            Err(error) => {
+                let code = error.downcast_ref::<NoSettings>().map_or(FAILED, |_| BAD_SETTINGS);
+                return Err(error.context(Failure { code, message: "the firewall can't start".to_owned() }));
+            }
+        };
+        eprintln!("{told}");
+        match app.agent() {
+            Some((enforcer, warnings)) => {
+                eprintln!("  bans     by this process's agent, {enforcer}");
+                warnings.iter().for_each(|warning| eprintln!("  WARNING  {warning}"));
+            }
+            None => eprintln!("  bans     by the agents that `ccfirewall agents` lists"),
+        }
+        eprintln!("  pages    http://{0}/healthz, /metrics, /api/v1/status", app.http_address());
+        while !end.load(Ordering::Relaxed) && !app.has_ended() && !app.has_broken() {
+            std::thread::park_timeout(LOOK);
+        }
+        let broken = app.has_broken();
+        tracing::info!("ending");
+        app.stop()?;
+        if broken {
+            anyhow::bail!("a part of the program broke; a restart goes on from the journal");
+        }
+        Ok(OK)
+    }
+
+    fn config(&self) -> anyhow::Result<Config> {
+        let Some((first, others)) = self.log.split_first() else {
+            let path = self.config.as_deref().unwrap_or(Path::new(Config::PATH));
+            let mut config = Config::load(path).map_err(|error| self.bad_config(error))?;
+            config.dry_run |= self.dry_run;
+            return Ok(config);
+        };
+        let state = self.state.clone().map_or_else(default_state, Ok)?;
+        let mut config = Config::for_log(first, self.dry_run, state.clone());
+        for log in others {
+            config.sources.extend(Config::for_log(log, self.dry_run, state.clone()).sources);
+        }
+        let format = self.format.as_deref().map(inputs::log_format).transpose()?;
+        for source in &mut config.sources {
+            source.format = format.clone().unwrap_or_else(LogFormat::combined);
+            if let Input::Log { start, .. } = &mut source.input
+                && self.from_beginning
+            {
+                *start = crate::config::Start::Beginning;
+            }
+        }
+        config.settings.clone_from(&self.settings);
+        if let Some(listen) = self.http {
+            if !listen.ip().is_loopback() {
+                return Err(Failure::usage(format!(
+                    "--http {listen} isn't on loopback; to show the pages to others, use a configuration file with \
+                     `allow_remote`"
+                )));
+            }
+            config.http.listen = listen;
+        }
+        if let (Some(enforcer), Some(agent)) = (self.enforcer, &mut config.agent) {
+            agent.enforcer = match enforcer {
+                Enforcer::Auto => EnforcerChoice::Auto,
+                Enforcer::Nftables => EnforcerChoice::Nftables,
+                Enforcer::DryRun => EnforcerChoice::DryRun,
+            };
+        }
+        Ok(config)
+    }
+
+    fn bad_config(&self, error: ConfigError) -> anyhow::Error {
+        match (&error, &self.config) {
+            (ConfigError::Unreadable { .. }, None) => Failure::usage(format!(
+                "{error}\nname a configuration with --config, or a log with --log (see --help)"
+            )),
+            (ConfigError::Unreadable { .. }, _) => Failure::usage(error.to_string()),
+            (ConfigError::Invalid { .. }, _) => Failure::settings(error.to_string()),
+        }
+    }
+}
+
+/// What is going to run.
+fn describe(config: &Config) -> String {
+    let input = |source: &crate::config::Source| match &source.input {
+        Input::Log { path, .. } => path.display().to_string(),
+        Input::Stdin => "standard input".to_owned(),
+        Input::Generate(generate) => format!("made-up traffic, {} lines a second", generate.rate),
+    };
+    let sources: Vec<String> = config.sources.iter().map(input).collect();
+    let rules = config.settings.as_ref().map_or("the defaults".to_owned(), |path| path.display().to_string());
+    let dry = if config.dry_run { ", DRY RUN: nobody is blocked" } else { "" };
+    format!(
+        "ccfirewall {} is running{dry}\n  lines    {}\n  rules    {rules}\n  state    {}",
+        env!("CARGO_PKG_VERSION"),
+        sources.join(", "),
+        config.state.display()
+    )
+}

@@ -1,0 +1,300 @@
+//! Every key of `ccfirewall.toml`: what it accepts, its default and what it means.
+
+use std::fmt::Write as _;
+
+/// A key that holds a value.
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    /// What it accepts: the word behind "must be".
+    pub(super) value: &'static str,
+    /// As it would stand in the file, or in words.
+    default: &'static str,
+    meaning: &'static str,
+}
+
+/// A table of the file; the keys before any table are the section without a name.
+pub(super) struct Section {
+    pub(super) name: &'static str,
+    /// How its header is written.
+    pub(super) header: &'static str,
+    pub(super) keys: &'static [Key],
+    meaning: &'static str,
+}
+
+impl Section {
+    pub(super) fn key(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+}
+
+const fn key(name: &'static str, value: &'static str, default: &'static str, meaning: &'static str) -> Key {
+    Key { name, value, default, meaning }
+}
+
+const FLAG: &str = "true or false";
+const PATH: &str = "a path";
+
+pub(super) static TOP: Section = Section {
+    name: "",
+    header: "",
+    meaning: "These stand before the first table.",
+    keys: &[
+        key(
+            "state",
+            PATH,
+            "\"/var/lib/ccfirewall\"",
+            "The folder of what the program keeps: journal, database, control socket, and the positions in logs. \
+             It must survive restarts.",
+        ),
+        key(
+            "settings",
+            PATH,
+            "none: the default rules hold",
+            "The rules, JSON ([settings.md](settings.md)). The file is watched: a change that is in order holds \
+             within 200 ms, one with errors changes nothing and raises an alarm.",
+        ),
+        key(
+            "dry_run",
+            FLAG,
+            "false",
+            "Decide and keep everything, and block nobody: the agent in this process enforces nothing, and \
+             agents elsewhere are sent nothing.",
+        ),
+    ],
+};
+
+pub(super) static SOURCE: Section = Section {
+    name: "source",
+    header: "[[source]]",
+    meaning: "Where lines come from. At least one, each with exactly one of `log`, `stdin` and `generate`.",
+    keys: &[
+        key("log", PATH, "none", "An access log. It is followed through its rotations, and may come later."),
+        key("stdin", FLAG, "false", "Whether lines come from standard input."),
+        key(
+            "generate",
+            "a table such as { rate = 1000, attackers = 5 }",
+            "none",
+            "Made-up traffic, to try things out. Its addresses are real ones, so it is refused where anything \
+             would really be blocked.",
+        ),
+        key(
+            "format",
+            "`combined`, `json`, or a log_format as it stands in nginx.conf",
+            "\"combined\"",
+            "How lines are written ([log-formats.md](log-formats.md)).",
+        ),
+        key(
+            "start",
+            "`end` or `beginning`",
+            "\"end\"",
+            "Where a log is begun when it is read for the very first time. Later, reading goes on where it ended.",
+        ),
+    ],
+};
+
+pub(super) static GENERATE: Section = Section {
+    name: "source.generate",
+    header: "generate = { … }",
+    meaning: "Made-up traffic, in an inline table.",
+    keys: &[
+        key(
+            "rate",
+            "a whole number of lines a second from 1 to 10000000",
+            "1000",
+            "How many lines a second.",
+        ),
+        key("clients", "a whole number from 0 to 4294967295", "10000", "How many visitors there are."),
+        key(
+            "attackers",
+            "a whole number from 0 to 4294967295",
+            "5",
+            "How many attackers there are. They take what visitors leave of `rate`.",
+        ),
+        key(
+            "seed",
+            "a whole number from 0 to 9223372036854775807",
+            "1",
+            "What decides everything that is drawn by lot.",
+        ),
+    ],
+};
+
+pub(super) static AGENT: Section = Section {
+    name: "agent",
+    header: "[agent]",
+    meaning: "The agent in this process, which holds the bans on this machine. Without this table there is one \
+              all the same, unless `[[agents]]` names others.",
+    keys: &[
+        key("enabled", FLAG, "true", "Whether there is one."),
+        key(
+            "enforcer",
+            "`auto`, `nftables` or `dry-run`",
+            "\"auto\"",
+            "What holds the bans. `auto` is the best that this machine has.",
+        ),
+        key(
+            "listen",
+            "a loopback address with a port, such as 127.0.0.1:0",
+            "\"127.0.0.1:0\"",
+            "Where this process speaks to it; port 0 is any free one. For other hosts there is \
+             `ccfirewall-agent`.",
+        ),
+    ],
+};
+
+pub(super) static AGENTS: Section = Section {
+    name: "agents",
+    header: "[[agents]]",
+    meaning: "Agents on other hosts, each with exactly one of `mkey_file` and `mkey_env`.",
+    keys: &[
+        key(
+            "address",
+            "an address with a port, such as 10.0.0.2:9090 or [2001:db8::2]:9090",
+            "none: it must be given",
+            "Where it is spoken to. Without a port it is 9090.",
+        ),
+        key("mkey_file", PATH, "none", "The file with the secret that is shared with the agent."),
+        key(
+            "mkey_env",
+            "the name of an environment variable",
+            "none",
+            "The environment variable with the secret that is shared with the agent.",
+        ),
+    ],
+};
+
+pub(super) static HTTP: Section = Section {
+    name: "http",
+    header: "[http]",
+    meaning: "Read-only pages: state, metrics, bans.",
+    keys: &[
+        key(
+            "listen",
+            "an address with a port, such as 127.0.0.1:8480",
+            "\"127.0.0.1:8480\"",
+            "Where they are served.",
+        ),
+        key(
+            "allow_remote",
+            FLAG,
+            "false",
+            "Whether `listen` may be another address than loopback. The pages ask for no password and tell \
+             who is blocked: let only those reach them who should.",
+        ),
+    ],
+};
+
+pub(super) static STORE: Section = Section {
+    name: "store",
+    header: "[store]",
+    meaning: "Where records, bans and answers of agents are kept.",
+    keys: &[key("database", PATH, "\"ccfirewall.db\"", "The SQLite database, relative to `state`.")],
+};
+
+pub(super) static GEOIP: Section = Section {
+    name: "geoip",
+    header: "[geoip]",
+    meaning: "Where addresses are.",
+    keys: &[key(
+        "database",
+        "a path or a list of paths",
+        "none: the built-in countries",
+        "Databases in MaxMind's format (country, city, ASN). What the first doesn't know the next may.",
+    )],
+};
+
+pub(super) static LIMITS: Section = Section {
+    name: "limits",
+    header: "[limits]",
+    meaning: "What the program may use.",
+    keys: &[
+        key(
+            "window_memory",
+            "a size such as \"1G\", \"512M\" or 1048576",
+            "\"1G\"",
+            "How many bytes the windows of all clients may take. Past it, idle ones are forgotten.",
+        ),
+        key(
+            "tasks",
+            "a whole number from 1 to 256",
+            "1",
+            "How many tasks parse and how many count, each with a thread; 1 does all on one.",
+        ),
+    ],
+};
+
+pub(super) static PROTECT: Section = Section {
+    name: "protect",
+    header: "[protect]",
+    meaning: "Addresses that are never banned because of what they are to this machine. They are looked for \
+              every 5 seconds and add to `protected` of the settings. Loopback and the agents' addresses are \
+              always among them.",
+    keys: &[
+        key(
+            "ssh_peers",
+            FLAG,
+            "true",
+            "Who is logged in by SSH (utmp, systemd-logind, the session that started the program), and \
+             connections to the SSH port that are older than 150 seconds: by then sshd has cut those that \
+             didn't log in.",
+        ),
+        key("gateway", FLAG, "true", "The default gateways."),
+        key("resolvers", FLAG, "true", "The name servers."),
+        key("own_addresses", FLAG, "true", "The machine's own addresses."),
+    ],
+};
+
+pub(super) static SECTIONS: [&Section; 10] =
+    [&TOP, &SOURCE, &GENERATE, &AGENT, &AGENTS, &HTTP, &STORE, &GEOIP, &LIMITS, &PROTECT];
+
+/// Every key as `section.key`, in the order of the page.
+#[must_use]
+pub fn key_paths() -> Vec<String> {
+    let path = |section: &Section, key: &Key| match section.name {
+        "" => key.name.to_owned(),
+        name => format!("{name}.{}", key.name),
+    };
+    SECTIONS.iter().flat_map(|section| section.keys.iter().map(|key| path(section, key))).collect()
+}
+
+const HEAD: &str = "\
+# Configuration
+
+`ccfirewall run` reads `ccfirewall.toml`: where lines come from, where it keeps things, who holds the bans. The rules
+are not in it: they are in the settings, JSON ([settings.md](settings.md)), which may change while the program runs.
+This file is read at start.
+
+The least that it needs is a source:
+
+```toml
+[[source]]
+log = \"/var/log/nginx/access.log\"
+```
+
+A whole one with every key is [deploy/ccfirewall.toml](../deploy/ccfirewall.toml). Relative paths are relative to the
+file's folder. Unknown keys are errors, and all errors are told at once, each with its place and what to write instead.
+
+`ccfirewall run --log LOG` needs no file: one log in `combined`, everything else as by default. The state folder is
+`/var/lib/ccfirewall` then where that can be written to, else `$XDG_STATE_HOME/ccfirewall` or
+`~/.local/state/ccfirewall`.
+
+This page is made from the program's own list of keys.
+";
+
+/// The reference page in Markdown: `docs/configuration.md`.
+#[must_use]
+pub fn reference_page() -> String {
+    let mut page = HEAD.to_owned();
+    for section in SECTIONS {
+        let heading =
+            if section.header.is_empty() { "Top level".to_owned() } else { format!("`{}`", section.header) };
+        write!(page, "\n## {heading}\n\n{}\n", section.meaning).expect("a String takes everything");
+        for Key { name, value, default, meaning } in section.keys {
+            let default =
+                if default.starts_with("none") { (*default).to_owned() } else { format!("`{default}`") };
+            write!(page, "\n### `{name}`\n\n{meaning}\n\n- Value: {value}\n- Default: {default}\n")
+                .expect("a String takes everything");
+        }
+    }
+    page
+}

@@ -1,0 +1,318 @@
+//! `ccfirewall.toml`: what the program itself needs to know — where lines come from, where it keeps things, who
+//! holds the bans. The rules are elsewhere, in the settings (JSON), for they change while it runs.
+//!
+//! `keys` lists every key with what it accepts and means: errors, `docs/configuration.md` and the hints for
+//! mistyped keys come from that list. `reader` walks over the TOML and collects what is wrong, with its place;
+//! `read` makes a [`Config`] of it.
+//!
+//! Invariant: a [`Config`] that [`Config::parse`] gives is in order: paths are whole, addresses and formats are
+//! read, and what excludes one another isn't there together.
+
+mod keys;
+mod mkey;
+mod read;
+mod reader;
+mod state;
+mod value;
+
+use std::fmt;
+use std::io::{self, Read as _};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use model::line::LogFormat;
+use model::settings::Finding;
+
+pub use keys::{key_paths, reference_page};
+pub use mkey::{MkeyError, MkeySource};
+pub use state::{NoState, default_state};
+
+/// The program's own configuration, validated. All paths are whole or relative to the working folder of whoever
+/// gave them on the command line.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The folder of the journal, the database, the control socket, and the positions in logs.
+    pub state: PathBuf,
+    /// The settings, JSON, watched while the program runs; `None`: the default rules hold.
+    pub settings: Option<PathBuf>,
+    /// Decide and keep everything, and block nobody: [`LocalAgent::enforcer`] is the dry run then, and remote
+    /// agents are sent nothing.
+    pub dry_run: bool,
+    /// Where lines come from; at least one, none of them twice.
+    pub sources: Vec<Source>,
+    /// The agent in this process.
+    pub agent: Option<LocalAgent>,
+    /// Agents elsewhere; no address comes twice.
+    pub agents: Vec<RemoteAgent>,
+    /// The read-only pages.
+    pub http: Http,
+    /// Where things are kept.
+    pub store: Store,
+    /// GeoIP databases in MaxMind's format; none: the built-in countries.
+    pub geoip: Vec<PathBuf>,
+    /// What the program may use.
+    pub limits: Limits,
+    /// Which addresses of this machine's surroundings are never banned.
+    pub protect: Protect,
+}
+
+/// Where lines come from, and how they are written.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The log, standard input, or the generator.
+    pub input: Input,
+    /// How lines are written.
+    pub format: LogFormat,
+}
+
+/// Where lines come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A log that is followed through its rotations.
+    Log {
+        /// The log.
+        path: PathBuf,
+        /// Where to begin when it is read for the very first time.
+        start: Start,
+    },
+    /// Standard input.
+    Stdin,
+    /// Made-up traffic, to try things out.
+    Generate(Generate),
+}
+
+/// Where a log is begun when nothing is known of it; later the kept position counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// With the lines that come from now on.
+    #[default]
+    End,
+    /// With its first line.
+    Beginning,
+}
+
+/// Made-up traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Generate {
+    /// Lines a second.
+    pub rate: u32,
+    /// How many visitors; with [`Generate::attackers`] at least one.
+    pub clients: u32,
+    /// How many attackers.
+    pub attackers: u32,
+    /// The same seed makes the same traffic.
+    pub seed: u64,
+}
+
+/// The agent that runs in this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalAgent {
+    /// What holds the bans.
+    pub enforcer: EnforcerChoice,
+    /// Where it is spoken to; always loopback. Port 0 is any free one.
+    pub listen: SocketAddr,
+}
+
+/// What holds the bans.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EnforcerChoice {
+    /// The best that this machine has.
+    #[default]
+    Auto,
+    /// The kernel's nftables.
+    Nftables,
+    /// Nothing: bans are kept in memory and nobody is blocked.
+    DryRun,
+}
+
+/// An agent on another host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteAgent {
+    /// Where it is spoken to.
+    pub address: SocketAddr,
+    /// Where the shared secret is.
+    pub mkey: MkeySource,
+}
+
+impl RemoteAgent {
+    /// The port where none is given.
+    pub const PORT: u16 = 9090;
+}
+
+/// The read-only pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Loopback, unless the operator wanted it otherwise in so many words (`allow_remote`).
+    pub listen: SocketAddr,
+}
+
+/// Where things are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// The SQLite database.
+    pub database: PathBuf,
+}
+
+/// What the program may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How many bytes the windows of all clients may take.
+    pub window_memory: usize,
+    /// How many tasks parse and how many count.
+    pub tasks: usize,
+}
+
+/// Which addresses of this machine's surroundings are never banned. Loopback always is among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protect {
+    /// Who is logged in by SSH.
+    pub ssh_peers: bool,
+    /// The default gateways.
+    pub gateway: bool,
+    /// The name servers.
+    pub resolvers: bool,
+    /// The machine's own addresses.
+    pub own_addresses: bool,
+}
+
+impl Default for LocalAgent {
+    fn default() -> Self {
+        Self { enforcer: EnforcerChoice::Auto, listen: (Ipv4Addr::LOCALHOST, 0).into() }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: (Ipv4Addr::LOCALHOST, 8480).into() }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { window_memory: 1 << 30, tasks: 1 }
+    }
+}
+
+impl Default for Protect {
+    fn default() -> Self {
+        Self { ssh_peers: true, gateway: true, resolvers: true, own_addresses: true }
+    }
+}
+
+impl Store {
+    /// The database's name in the state folder.
+    const DATABASE: &str = "ccfirewall.db";
+}
+
+/// Files longer than this aren't read: whatever they are, they are no configuration.
+const LONGEST: u64 = 1 << 20;
+
+impl Config {
+    /// Where the program looks where nobody says otherwise.
+    pub const PATH: &str = "/etc/ccfirewall/ccfirewall.toml";
+    /// The state folder of a service.
+    pub const STATE: &str = "/var/lib/ccfirewall";
+
+    /// Reads a configuration file; relative paths in it are relative to its folder.
+    ///
+    /// # Errors
+    /// Where it can't be read, and everything at once that is wrong in it.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |reason: io::Error| ConfigError::Unreadable { path: path.to_owned(), reason };
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() as u64 > LONGEST {
+            return Err(unreadable(io::Error::other("it is longer than 1 MiB, so it is something else")));
+        }
+        let text = String::from_utf8(bytes)
+            .map_err(|_| unreadable(io::Error::other("it isn't UTF-8; save it as UTF-8 text")))?;
+        let folder = std::path::absolute(path).map_err(unreadable)?;
+        let folder = folder.parent().unwrap_or(Path::new("/"));
+        Self::parse(&text, folder).map_err(|errors| ConfigError::Invalid { path: path.to_owned(), errors })
+    }
+
+    /// Reads a configuration. Touches no file: whether what it names is there shows where it is used.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in the order of the text.
+    pub fn parse(text: &str, folder: &Path) -> Result<Self, ConfigErrors> {
+        read::read(text, folder)
+    }
+
+    /// The configuration of `ccfirewall run --log LOG`, without a file: one log in `combined` (`-` is standard
+    /// input), from its end on; the agent in this process; everything else as it is by default.
+    #[must_use]
+    pub fn for_log(log: &Path, dry_run: bool, state: PathBuf) -> Self {
+        let input = if log == Path::new("-") {
+            Input::Stdin
+        } else {
+            Input::Log { path: log.to_owned(), start: Start::End }
+        };
+        let enforcer = if dry_run { EnforcerChoice::DryRun } else { EnforcerChoice::Auto };
+        Self {
+            store: Store { database: state.join(Store::DATABASE) },
+            state,
+            settings: None,
+            dry_run,
+            sources: vec![Source { input, format: LogFormat::combined() }],
+            agent: Some(LocalAgent { enforcer, ..LocalAgent::default() }),
+            agents: Vec::new(),
+            http: Http::default(),
+            geoip: Vec::new(),
+            limits: Limits::default(),
+            protect: Protect::default(),
+        }
+    }
+}
+
+/// Why a configuration file can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It isn't there, may not be read, or is something else altogether.
+    #[error("can't read the configuration in {}: {reason}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: io::Error,
+    },
+    /// It has errors.
+    #[error("{}: {}\n{errors}", .path.display(), counted(.errors))]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// All of them.
+        errors: ConfigErrors,
+    },
+}
+
+fn counted(errors: &ConfigErrors) -> String {
+    match errors.0.len() {
+        1 => "1 error".to_owned(),
+        n => format!("{n} errors"),
+    }
+}
+
+/// Every error of a configuration, in the order of the text; at least one. Paths are those of TOML with the line,
+/// as in `source[0].format (line 7)`; lists count from 0.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigErrors(Vec<Finding>);
+
+impl ConfigErrors {
+    /// The errors, one by one.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.0
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, finding) in self.0.iter().enumerate() {
+            let line_feed = if index == 0 { "" } else { "\n" };
+            write!(f, "{line_feed}{finding}")?;
+        }
+        Ok(())
+    }
+}

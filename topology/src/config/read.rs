@@ -1,0 +1,318 @@
+//! From TOML to a [`Config`], or to everything that is wrong.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use model::line::LogFormat;
+use toml::de::DeTable;
+
+use super::keys::{AGENT, AGENTS, GENERATE, GEOIP, HTTP, LIMITS, PROTECT, SOURCE, STORE, TOP};
+use super::reader::{Given, Reader, Table};
+use super::value::parse_address;
+use super::{
+    Config, ConfigErrors, EnforcerChoice, Generate, Http, Input, Limits, LocalAgent, MkeySource, Protect,
+    RemoteAgent, Source, Start, Store,
+};
+
+/// Reads a whole file; relative paths are relative to `folder`.
+pub(super) fn read(text: &str, folder: &Path) -> Result<Config, ConfigErrors> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut reader = Reader::new(text);
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        // What could be made of the rest is guesswork, and complaints about it would mislead.
+        reader.not_toml(errors);
+        return reader.finish(None);
+    }
+    let sections = [&SOURCE, &AGENT, &AGENTS, &HTTP, &STORE, &GEOIP, &LIMITS, &PROTECT];
+    let top = reader.top(&TOP, document.get_ref(), &sections);
+    let mut reading = Reading { reader, folder };
+    let config = reading.config(&top);
+    reading.reader.finish(config)
+}
+
+struct Reading<'t, 'f> {
+    reader: Reader<'t>,
+    folder: &'f Path,
+}
+
+impl<'t> Reading<'t, '_> {
+    /// Everything is read before anything is given up, so that all errors are found.
+    fn config(&mut self, top: &Table<'t>) -> Option<Config> {
+        let folder = self.folder;
+        let state = self.path(top, "state", folder);
+        let state = state.unwrap_or_else(|| Config::STATE.into());
+        let settings = self.path(top, "settings", folder);
+        let dry_run = self.flag(top, "dry_run", false);
+        let agent_table = self.reader.table(top, &AGENT);
+        let agent = self.agent(&agent_table, dry_run);
+        let agents_given = top.has(AGENTS.name);
+        let agents = self.agents(top);
+        let agent = match agent {
+            // With agents elsewhere there is one here only where it is asked for.
+            Some(_) if agents_given && !agent_table.is_given() => None,
+            agent => agent,
+        };
+        if agent.is_none() && !agents_given {
+            let message = "there is no agent to hold the bans: leave `enabled` out, or name agents elsewhere \
+                           (`[[agents]]`)";
+            self.reader.reject_table(&agent_table, message);
+        }
+        let harmless =
+            dry_run || !agents_given && agent.as_ref().is_none_or(|a| a.enforcer == EnforcerChoice::DryRun);
+        let sources = self.sources(top, harmless);
+        let http = self.http(top);
+        let table = self.reader.table(top, &STORE);
+        let database = self.path(&table, "database", &state);
+        let geoip = self.geoip(top);
+        let limits = self.limits(top);
+        let protect = self.protect(top);
+        Some(Config {
+            store: Store { database: database.unwrap_or_else(|| state.join(Store::DATABASE)) },
+            state,
+            settings,
+            dry_run,
+            sources,
+            agent,
+            agents,
+            http,
+            geoip,
+            limits,
+            protect,
+        })
+    }
+
+    fn sources(&mut self, top: &Table<'t>, harmless: bool) -> Vec<Source> {
+        let tables = self.reader.tables(top, &SOURCE);
+        if tables.is_empty() && !top.has(SOURCE.name) {
+            let message = "no source of lines; write\n  [[source]]\n  log = \"/var/log/nginx/access.log\"";
+            self.reader.add(0, SOURCE.name, message);
+        }
+        let mut seen = HashMap::new();
+        let mut sources = Vec::with_capacity(tables.len());
+        for (index, table) in tables.iter().enumerate() {
+            let format = self.format(table);
+            let Some((input, at)) = self.input(table, harmless) else { continue };
+            // One line must not count twice. All generators make the same addresses.
+            let name = match &input {
+                Input::Log { path, .. } => Some(path.clone()),
+                Input::Stdin => Some("-".into()),
+                Input::Generate(_) => None,
+            };
+            if let Some(first) = name.and_then(|name| seen.insert(name, index)) {
+                let message =
+                    format!("is source[{first}] already: its lines would count twice; leave one out");
+                self.reader.reject(&at, message);
+            }
+            sources.push(Source { input, format });
+        }
+        sources
+    }
+
+    fn format(&mut self, table: &Table<'t>) -> LogFormat {
+        let Some(given) = table.get("format") else { return LogFormat::combined() };
+        let Some(text) = self.reader.text(&given) else { return LogFormat::combined() };
+        text.parse().unwrap_or_else(|error| {
+            self.reader.reject(&given, format!("{error}"));
+            LogFormat::combined()
+        })
+    }
+
+    fn input(&mut self, table: &Table<'t>, harmless: bool) -> Option<(Input, Given<'t>)> {
+        let start = table.get("start");
+        let at = start.as_ref().and_then(|given| {
+            self.reader.parsed(given, |text| match text {
+                "end" => Some(Start::End),
+                "beginning" => Some(Start::Beginning),
+                _ => None,
+            })
+        });
+        let mut inputs = table.given(&["log", "stdin", "generate"]);
+        // Both are looked at, so that a wrong value shows, too.
+        let mut read = Vec::with_capacity(inputs.len());
+        inputs.retain(|given| given.key.name != "stdin" || !given.is_off());
+        for given in inputs {
+            let input = match given.key.name {
+                "log" => self
+                    .path_of(&given, self.folder)
+                    .map(|path| Input::Log { path, start: at.unwrap_or_default() }),
+                "stdin" => self.reader.flag(&given).map(|_| Input::Stdin),
+                _ => self.generate(&given, harmless).map(Input::Generate),
+            };
+            read.push((input, given));
+        }
+        if read.len() != 1 {
+            let names: Vec<&str> = read.iter().map(|(_, given)| given.key.name).collect();
+            let found = if names.is_empty() { "none of them".to_owned() } else { names.join(" and ") };
+            let message = format!("must have one of `log`, `stdin` and `generate`, found {found}");
+            self.reader.reject_table(table, message);
+            return None;
+        }
+        let (input, given) = read.pop()?;
+        if let (Some(start), true) = (start, given.key.name != "log") {
+            let message =
+                format!("goes with `log` only, and this source is `{}`; leave it out", given.key.name);
+            self.reader.reject(&start, message);
+        }
+        Some((input?, given))
+    }
+
+    fn generate(&mut self, given: &Given<'t>, harmless: bool) -> Option<Generate> {
+        if !harmless {
+            let message = "the addresses of made-up traffic are real ones, and would really be blocked; write \
+                           `dry_run = true` at the top of the file";
+            self.reader.reject(given, message);
+        }
+        let table = self.reader.inline(given, &GENERATE)?;
+        let u32s = 0..=u64::from(u32::MAX);
+        let mut whole = |name, range, default: u32| {
+            let given = table.get(name).and_then(|given| self.reader.whole(&given, range));
+            given.map_or(default, |number| u32::try_from(number).expect("its range says so"))
+        };
+        let rate = whole("rate", 1..=10_000_000, 1000);
+        let clients = whole("clients", u32s.clone(), 10_000);
+        let attackers = whole("attackers", u32s, 5);
+        let seed = table.get("seed").and_then(|given| self.reader.whole(&given, 0..=i64::MAX as u64));
+        if clients == 0 && attackers == 0 {
+            self.reader
+                .reject(given, "`clients` and `attackers` are both 0: nobody is left to make requests");
+        }
+        Some(Generate { rate, clients, attackers, seed: seed.unwrap_or(1) })
+    }
+
+    fn agent(&mut self, table: &Table<'t>, dry_run: bool) -> Option<LocalAgent> {
+        let default = LocalAgent::default();
+        let enabled = self.flag(table, "enabled", true);
+        let enforcer = table.get("enforcer").and_then(|given| {
+            self.reader.parsed(&given, |text| match text {
+                "auto" => Some(EnforcerChoice::Auto),
+                "nftables" => Some(EnforcerChoice::Nftables),
+                "dry-run" | "dry_run" => Some(EnforcerChoice::DryRun),
+                _ => None,
+            })
+        });
+        let listen = table.get("listen").and_then(|given| {
+            let loopback = |address: &SocketAddr| address.ip().is_loopback();
+            self.reader.parsed(&given, |text| parse_address(text, None).filter(loopback))
+        });
+        let enforcer = if dry_run { EnforcerChoice::DryRun } else { enforcer.unwrap_or(default.enforcer) };
+        enabled.then_some(LocalAgent { enforcer, listen: listen.unwrap_or(default.listen) })
+    }
+
+    fn agents(&mut self, top: &Table<'t>) -> Vec<RemoteAgent> {
+        let tables = self.reader.tables(top, &AGENTS);
+        let mut seen = HashMap::new();
+        let mut agents = Vec::with_capacity(tables.len());
+        for (index, table) in tables.iter().enumerate() {
+            let address = self.agent_address(table);
+            let mkey = self.mkey(table);
+            if let (Some(address), Some(given)) = (address, table.get("address"))
+                && let Some(first) = seen.insert(address, index)
+            {
+                self.reader.reject(&given, format!("is agents[{first}] already; leave one out"));
+            }
+            if let (Some(address), Some(mkey)) = (address, mkey) {
+                agents.push(RemoteAgent { address, mkey });
+            }
+        }
+        agents
+    }
+
+    fn agent_address(&mut self, table: &Table<'t>) -> Option<SocketAddr> {
+        let Some(given) = table.get("address") else {
+            self.reader.reject_table(table, "must have an `address`, such as \"10.0.0.2:9090\"");
+            return None;
+        };
+        let reachable = |address: &SocketAddr| address.port() != 0 && !address.ip().is_unspecified();
+        self.reader.parsed(&given, |text| parse_address(text, Some(RemoteAgent::PORT)).filter(reachable))
+    }
+
+    fn mkey(&mut self, table: &Table<'t>) -> Option<MkeySource> {
+        let variable = |name: &str| {
+            let fits = !name.is_empty() && !name.contains(['=', '\0', ' ']);
+            fits.then(|| MkeySource::Env(name.to_owned()))
+        };
+        let given = table.given(&["mkey_file", "mkey_env"]);
+        let mut read = Vec::with_capacity(given.len());
+        for given in &given {
+            read.push(match given.key.name {
+                "mkey_file" => self.path_of(given, self.folder).map(MkeySource::File),
+                _ => self.reader.parsed(given, variable),
+            });
+        }
+        if read.len() != 1 {
+            let found = if read.is_empty() { "neither" } else { "both" };
+            let message = format!("must have one of `mkey_file` and `mkey_env`, found {found}");
+            self.reader.reject_table(table, message);
+            return None;
+        }
+        read.pop()?
+    }
+
+    fn http(&mut self, top: &Table<'t>) -> Http {
+        let table = self.reader.table(top, &HTTP);
+        let allow_remote = self.flag(&table, "allow_remote", false);
+        let Some(given) = table.get("listen") else { return Http::default() };
+        let listen = self.reader.parsed(&given, |text| parse_address(text, None));
+        let Some(listen) = listen else { return Http::default() };
+        if !listen.ip().is_loopback() && !allow_remote {
+            let message = format!(
+                "{} is no loopback address, and the pages ask for no password; write 127.0.0.1:{}, or \
+                 `allow_remote = true` where a firewall lets only those in who should",
+                listen.ip(),
+                listen.port()
+            );
+            self.reader.reject(&given, message);
+        }
+        Http { listen }
+    }
+
+    fn geoip(&mut self, top: &Table<'t>) -> Vec<PathBuf> {
+        let table = self.reader.table(top, &GEOIP);
+        let databases = table.get("database").map(Reader::one_or_more).unwrap_or_default();
+        databases.iter().filter_map(|given| self.path_of(given, self.folder)).collect()
+    }
+
+    fn limits(&mut self, top: &Table<'t>) -> Limits {
+        let table = self.reader.table(top, &LIMITS);
+        let default = Limits::default();
+        let window_memory = table.get("window_memory").and_then(|given| self.reader.size(&given));
+        let tasks = table.get("tasks").and_then(|given| self.reader.whole(&given, 1..=256));
+        Limits {
+            window_memory: window_memory.unwrap_or(default.window_memory),
+            tasks: tasks.map_or(default.tasks, |tasks| usize::try_from(tasks).expect("at most 256")),
+        }
+    }
+
+    fn protect(&mut self, top: &Table<'t>) -> Protect {
+        let table = self.reader.table(top, &PROTECT);
+        Protect {
+            ssh_peers: self.flag(&table, "ssh_peers", true),
+            gateway: self.flag(&table, "gateway", true),
+            resolvers: self.flag(&table, "resolvers", true),
+            own_addresses: self.flag(&table, "own_addresses", true),
+        }
+    }
+
+    fn flag(&mut self, table: &Table<'t>, name: &str, default: bool) -> bool {
+        table.get(name).and_then(|given| self.reader.flag(&given)).unwrap_or(default)
+    }
+
+    fn path(&mut self, table: &Table<'t>, name: &str, folder: &Path) -> Option<PathBuf> {
+        table.get(name).and_then(|given| self.path_of(&given, folder))
+    }
+
+    fn path_of(&mut self, given: &Given<'t>, folder: &Path) -> Option<PathBuf> {
+        let text = self.reader.text(given)?;
+        if text.starts_with("~/") {
+            self.reader.reject(given, "`~` stands for nothing here; write the whole path");
+            return None;
+        }
+        if text.is_empty() || text.contains('\0') {
+            self.reader.mismatch(given);
+            return None;
+        }
+        Some(folder.join(text))
+    }
+}
