@@ -6,10 +6,10 @@
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## build, make a log with visitors and attackers, replay it, show who would be blocked
+demo: ## build, and hold off a made-up attack live, with three agents (DURATION=20)
 	@scripts/demo
 
-test: ## everything that must hold: format, lints, tests, the reference, fuzzing, docs
+test: ## everything that must hold: format, lints, tests, the reference, live runs, fuzzing, docs
 	@scripts/test
 
 lint: ## the format and the lints only

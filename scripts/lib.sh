@@ -29,17 +29,39 @@ as_root() {
     fi
 }
 
-# install_packages PACKAGE...
+# install_packages PACKAGE...: no service is started by it.
 install_packages() {
     command -v apt-get >/dev/null || die "please install: $*"
     say "installing with apt-get: $*"
     as_root apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+    as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
-# need COMMAND PACKAGE
+# need COMMAND PACKAGE [COMMAND PACKAGE...]
 need() {
-    command -v "$1" >/dev/null || install_packages "$2"
+    local missing=()
+    while [[ $# -gt 0 ]]; do
+        # Not every user's PATH has where Debian puts nft and nginx.
+        PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null || missing+=("$2")
+        shift 2
+    done
+    [[ ${#missing[@]} -eq 0 ]] || install_packages "${missing[@]}"
+}
+
+# need_python_thrift: PyPI's thrift for the python3 that tests call, in a virtual environment of its own.
+need_python_thrift() {
+    local venv
+    venv=$(target_folder)/python
+    if ! "$venv/bin/python3" -c 'import thrift' 2>/dev/null; then
+        say 'installing with pip into a virtual environment: thrift'
+        python3 -m venv --clear "$venv" 2>/dev/null || {
+            install_packages python3-venv
+            python3 -m venv --clear "$venv"
+        }
+        "$venv/bin/pip" install --quiet --disable-pip-version-check 'thrift==0.25.0'
+    fi
+    PATH=$(cd "$venv/bin" && pwd):$PATH
+    export PATH
 }
 
 # Rust itself (which we don't install), and what it links with: zstd is written in C.

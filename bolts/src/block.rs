@@ -317,7 +317,8 @@ impl Bolt for Block {
     }
 
     fn tick(&mut self, now: Timestamp, out: &mut Collector<'_, Ruled>) {
-        self.now = self.now.max(Moment(now.as_millis() as i64));
+        // Between ticks the time only goes forward; but a clock that was wrong and is set back is believed.
+        self.now = Moment(now.as_millis() as i64);
         self.look_again(out);
     }
 }
