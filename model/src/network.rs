@@ -153,6 +153,14 @@ impl NetworkSet {
         self.overlaps(&Network::host(address))
     }
 
+    /// Adds all of another set.
+    pub fn add(&mut self, other: &Self) {
+        self.v4.extend(&other.v4);
+        self.v6.extend(&other.v6);
+        merge(&mut self.v4);
+        merge(&mut self.v6);
+    }
+
     /// Whether nothing is in the set.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -235,3 +235,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn live_the_trusted_proxies_and_the_machines_own_addresses_are_guarded() {
+    let parsed = Settings::parse(r#"{"trusted_proxies": ["192.0.2.0/24"]}"#).unwrap();
+    let target = |text: &str| text.parse().unwrap();
+    assert!(!parsed.settings.guards(&target("192.0.2.7")), "a replay drops nobody's packets");
+    let live = parsed.settings.with_protected([target("203.0.113.9")]);
+    for guarded in ["192.0.2.7", "203.0.113.9", "127.0.0.1", "192.0.0.0/8"] {
+        assert!(live.guards(&target(guarded)), "{guarded}");
+    }
+    assert!(!live.guards(&target("203.0.113.10")));
+}

@@ -101,10 +101,12 @@ impl Settings {
         self.protected.overlaps(target) || self.allowlist.overlaps(target)
     }
 
-    /// These settings with more addresses that nothing may touch.
+    /// These settings as they hold live, where a ban drops packets: with more addresses that nothing may touch, and
+    /// the trusted proxies among them, for behind a proxy are others' clients.
     #[must_use]
     pub fn with_protected(mut self, extra: impl IntoIterator<Item = Network>) -> Self {
         self.protected.extend(extra);
+        self.protected.add(&self.trusted_proxies);
         self
     }
 }

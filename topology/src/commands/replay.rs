@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::inputs::{self, Rules};
 use super::{FAILED, OK, report_text};
 use crate::app::{self, KeptSummary};
+use crate::config::parse_size;
 use crate::spouts::log_files::{BATCH_BYTES, InputFailure, Lines};
 use crate::wiring::Replay;
 
@@ -221,32 +222,9 @@ fn progress_bar(logs: &[PathBuf]) -> ProgressBar {
     bar.with_style(ProgressStyle::with_template(template).expect("the template is fixed, a test draws it"))
 }
 
-/// `1G`, `512M`, `64K` or bytes.
-fn parse_size(text: &str) -> Result<usize, String> {
-    let (digits, unit) = match text.trim().to_ascii_uppercase() {
-        text if text.ends_with('G') => (text[..text.len() - 1].to_owned(), 1 << 30),
-        text if text.ends_with('M') => (text[..text.len() - 1].to_owned(), 1 << 20),
-        text if text.ends_with('K') => (text[..text.len() - 1].to_owned(), 1 << 10),
-        text => (text, 1),
-    };
-    let size: usize =
-        digits.trim().parse().map_err(|_| format!("`{text}` is not a size like 1G, 512M or 1048576"))?;
-    size.checked_mul(unit).filter(|&size| size > 0).ok_or_else(|| format!("`{text}` is out of range"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes() {
-        assert_eq!(parse_size("1G"), Ok(1 << 30));
-        assert_eq!(parse_size("64k"), Ok(65_536));
-        assert_eq!(parse_size("100"), Ok(100));
-        for bad in ["", "G", "-1", "1T", "0", "99999999999999999999", "99999999999G"] {
-            assert!(parse_size(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn the_bars_can_be_drawn() {

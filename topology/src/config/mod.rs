@@ -26,6 +26,7 @@ use model::settings::Finding;
 pub use keys::{key_paths, reference_page};
 pub use mkey::{MkeyError, MkeySource};
 pub use state::{NoState, default_state};
+pub(crate) use value::parse_size;
 
 /// The program's own configuration, validated. All paths are whole or relative to the working folder of whoever
 /// gave them on the command line.

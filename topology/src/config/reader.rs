@@ -308,7 +308,7 @@ fn known(section: &Section, sections: &[&'static Section]) -> String {
 /// The name that was probably meant.
 fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     const LONGEST_COMPARED: usize = 64;
-    const SIMILAR: f64 = 0.75;
+    const SIMILAR: f64 = 0.8;
     if name.len() > LONGEST_COMPARED {
         return None;
     }

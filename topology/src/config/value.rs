@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 /// `1G`, `512M`, `64K` or bytes.
-pub(super) fn parse_size(text: &str) -> Result<usize, String> {
+pub(crate) fn parse_size(text: &str) -> Result<usize, String> {
     let upper = text.trim().to_ascii_uppercase();
     let (digits, unit) = match upper.as_bytes().last() {
         Some(b'G') => (&upper[..upper.len() - 1], 1 << 30),
