@@ -76,7 +76,7 @@ impl Bolt for Match {
         }
         let mark = batch.lines.mark;
         if !hits.is_empty() || mark.is_some() {
-            let lines = mark.is_some().then(|| HitLines { bytes: batch.lines.bytes, starts });
+            let lines = mark.is_some().then_some(HitLines { bytes: batch.lines.bytes, starts });
             out.emit(HitBatch { hits, lines, mark });
         }
     }

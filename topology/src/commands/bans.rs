@@ -26,8 +26,10 @@ Examples:
   ccfirewall bans held
   ccfirewall bans release --all
 
-The commands speak to the firewall over control.sock in its state folder, which belongs to the user that it runs
-as: use sudo where that is root. Exit codes: 0 done; 1 refused, or the firewall can't be reached; 2 wrong usage.")]
+The commands speak to the firewall over control.sock in its state folder. That belongs to the
+user that the firewall runs as: use sudo where that is root.
+
+Exit codes: 0 done; 1 refused, or the firewall can't be reached; 2 wrong usage.")]
 pub(super) struct Args {
     #[command(flatten)]
     running: Running,

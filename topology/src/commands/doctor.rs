@@ -33,8 +33,9 @@ use subject::{Holder, Subject};
 /// Check what ccfirewall needs on this machine: logs, formats, clocks, settings, state, rights, agents
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Each check is ok, warn, bad or skipped, with what was found and how to mend it. Nothing is changed. Without
---config and --log, /etc/ccfirewall/ccfirewall.toml is looked at, or else /var/log/nginx/access.log.
+Each check is ok, warn, bad or skipped, with what was found and how to mend it. Nothing is
+changed. Without --config and --log, /etc/ccfirewall/ccfirewall.toml is looked at, or else
+/var/log/nginx/access.log.
 
 Examples:
   ccfirewall doctor
@@ -102,7 +103,7 @@ fn examine(subject: &Subject, report: &mut Report) {
     match &subject.holder {
         Holder::Here => report.add(firewall::rights()),
         Holder::Nobody => {
-            report.add(Finding::skipped("rights", "nobody is blocked from here: nothing is needed"))
+            report.add(Finding::skipped("rights", "nobody is blocked from here: nothing is needed"));
         }
         Holder::Elsewhere => report.add(Finding::skipped("rights", "agents on other hosts hold the bans")),
     }

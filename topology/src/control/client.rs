@@ -101,7 +101,7 @@ impl Client {
     /// # Errors
     /// As [`ClientError`] has them.
     pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
-        let body = serde_json::to_vec(body).map_err(|error| self.no_answer(error))?;
+        let body = serde_json::to_vec(body).map_err(|error| self.no_answer(&error))?;
         self.call(Method::POST, path, body.into())
     }
 
@@ -127,7 +127,7 @@ impl Client {
 
     fn read<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, ClientError> {
         serde_json::from_slice(body).map_err(|error| {
-            self.no_answer(format!(
+            self.no_answer(&format!(
                 "not the JSON that this version knows ({error}); are both the same version?"
             ))
         })
@@ -137,11 +137,11 @@ impl Client {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|error| self.no_answer(error))?;
+            .map_err(|error| self.no_answer(&error))?;
         runtime.block_on(async {
             tokio::time::timeout(TIMEOUT, self.exchange(method, path, body))
                 .await
-                .map_err(|_| self.no_answer(format!("nothing came within {} s", TIMEOUT.as_secs())))?
+                .map_err(|_| self.no_answer(&format!("nothing came within {} s", TIMEOUT.as_secs())))?
         })
     }
 
@@ -154,7 +154,7 @@ impl Client {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unconnected(&error))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| self.no_answer(error))?;
+            .map_err(|error| self.no_answer(&error))?;
         // What goes wrong with it, the request tells.
         tokio::spawn(connection);
         let request = Request::builder()
@@ -163,11 +163,11 @@ impl Client {
             .header(hyper::header::HOST, "localhost")
             .header(hyper::header::CONNECTION, "close")
             .body(Full::new(body))
-            .map_err(|error| self.no_answer(error))?;
-        let response = sender.send_request(request).await.map_err(|error| self.no_answer(error))?;
+            .map_err(|error| self.no_answer(&error))?;
+        let response = sender.send_request(request).await.map_err(|error| self.no_answer(&error))?;
         let status = response.status();
         let body = Limited::new(response.into_body(), LONGEST).collect().await;
-        Ok((status, body.map_err(|error| self.no_answer(error))?.to_bytes()))
+        Ok((status, body.map_err(|error| self.no_answer(&error))?.to_bytes()))
     }
 
     fn unconnected(&self, error: &io::Error) -> ClientError {
@@ -184,7 +184,7 @@ impl Client {
         }
     }
 
-    fn no_answer(&self, reason: impl ToString) -> ClientError {
+    fn no_answer(&self, reason: &impl ToString) -> ClientError {
         ClientError::NoAnswer { socket: self.socket.clone(), reason: reason.to_string() }
     }
 }

@@ -96,8 +96,7 @@ pub struct Http {
 /// # Errors
 /// Where either can't be had.
 pub fn start(control: Arc<dyn Control>, listen: SocketAddr, socket: PathBuf) -> Result<Http, HttpError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(2 * QUESTIONS)
         .thread_name("http")
         .enable_all()

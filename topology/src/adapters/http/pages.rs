@@ -104,7 +104,7 @@ async fn wrong_method(State(shared): Asked) -> Failure {
 }
 
 async fn health(State(shared): Asked) -> Result<Response, Failure> {
-    let health: Health = shared.ask(|control| control.health()).await?;
+    let health: Health = shared.ask(Control::health).await?;
     let status = if health.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Ok((status, Json(health)).into_response())
 }
@@ -121,13 +121,13 @@ async fn status(State(shared): Asked) -> Answer<StatusView> {
 }
 
 async fn agents(State(shared): Asked) -> Answer<AgentPage> {
-    let mut agents = shared.ask(|control| control.agents()).await?;
+    let mut agents = shared.ask(Control::agents).await?;
     agents.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Json(AgentPage { agents }))
 }
 
 async fn held(State(shared): Asked) -> Answer<HeldPage> {
-    let mut held = shared.ask(|control| control.held()).await?;
+    let mut held = shared.ask(Control::held).await?;
     held.sort_by_key(|held| (Reverse(held.ban.start), held.ban.target));
     let now = now();
     Ok(Json(HeldPage { held: held.iter().map(|held| HeldView::new(held, now)).collect() }))
@@ -161,7 +161,7 @@ async fn bans(State(shared): Asked, given: Parameters<WhichBans>) -> Answer<BanP
     let which = parameters(given)?;
     let length = page_length(which.limit)?;
     let after = which.after.as_deref().map(Place::read).transpose()?;
-    let query = which.q.filter(|text| !text.is_empty()).map(Wanted::new);
+    let query = which.q.filter(|text| !text.is_empty()).map(|text| Wanted::new(&text));
     let page = shared.ask(move |control| ban_page(control.bans(), query.as_ref(), after, length)).await?;
     Ok(Json(page))
 }
@@ -220,7 +220,7 @@ enum Wanted {
 }
 
 impl Wanted {
-    fn new(text: String) -> Self {
+    fn new(text: &str) -> Self {
         match text.trim().parse::<Network>() {
             Ok(target) => Self::Target([target].into_iter().collect()),
             Err(_) => Self::Text(text.to_lowercase()),

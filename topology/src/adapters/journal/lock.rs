@@ -9,7 +9,7 @@ use super::JournalError;
 
 /// Holds the folder while it lives.
 pub(super) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -40,6 +40,13 @@ impl Lock {
             .set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()));
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone isn't enough: a child process that is just being started has a copy of the file.
+        let _ = self.file.unlock();
     }
 }

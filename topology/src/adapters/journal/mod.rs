@@ -237,6 +237,7 @@ impl<S: Fold> Journal<S> {
     /// Gives entries numbers above `seq` from now on: somebody else knows of entries up to there.
     pub fn start_above(&self, seq: u64) {
         self.shared.lock().start_above(seq);
+        self.shared.work.notify_one();
     }
 
     /// Waits up to `wait` until all that was appended so far survives a power cut. Returns whether it does.

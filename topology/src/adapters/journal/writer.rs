@@ -368,12 +368,14 @@ impl<S: Fold> Writer<S> {
 
     /// Gives entries numbers above `seq` from now on.
     pub(super) fn start_above(&mut self, seq: u64) {
-        self.last_seq = self.last_seq.max(seq);
-        if self.backlog.is_empty() {
-            self.written_seq = self.last_seq;
+        if seq <= self.last_seq {
+            return;
         }
-        if self.dirty_since.is_none() && self.unsynced.is_empty() {
-            self.durable.seq = self.written_seq;
+        self.last_seq = seq;
+        if self.backlog.is_empty() {
+            self.written_seq = seq;
+            // The next flush says so to who waits for it.
+            self.dirty_since.get_or_insert_with(Instant::now);
         }
     }
 

@@ -210,6 +210,7 @@ impl SqliteStore {
             trouble: None,
             pause: task::FIRST_PAUSE,
             retention_due: Instant::now(),
+            forget_due: Instant::now(),
         };
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StoreError::Thread)?;

@@ -102,10 +102,10 @@ pub(super) fn changes(out: &mut dyn Write, changed: &Changed) -> io::Result<()> 
         let until = || format!("until {} ({})", to_the_second(end), lasting(*seconds_left));
         match change.change {
             ChangeKind::Banned => writeln!(out, "{target} is banned {}", until())?,
-            ChangeKind::Extended => writeln!(out, "{target} was banned already, and is now {}", until())?,
+            ChangeKind::Extended => writeln!(out, "{target} was banned already; now {}", until())?,
             ChangeKind::Unbanned => writeln!(out, "{target} isn't banned any more")?,
             ChangeKind::Held => {
-                writeln!(out, "the ban of {target} is held back by a cap (`ccfirewall bans held`)")?
+                writeln!(out, "the ban of {target} is held back by a cap (`ccfirewall bans held`)")?;
             }
             ChangeKind::Discarded => writeln!(out, "the held ban of {target} is forgotten")?,
             ChangeKind::Released => {}

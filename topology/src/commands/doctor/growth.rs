@@ -96,8 +96,8 @@ pub(super) fn judge(growth: &Growth, rotated: Option<&(PathBuf, Moment)>) -> Fin
     if second.size == 0 {
         return Finding::warn(
             CHECK,
-            format!("it is empty, since {}", ago(age)),
-            "request a page and look again; where nothing comes, nginx logs elsewhere: `nginx -T | grep access_log`",
+            format!("it has been empty for {}", ago(age)),
+            "request a page and look again; `nginx -T | grep access_log` tells where nginx logs",
         );
     }
     if age <= QUIET {

@@ -95,7 +95,8 @@ pub(super) fn judge(tail: &Tail, read: &Read) -> Finding {
         return Finding::ok(CHECK, format!("the last {lines} can all be read"));
     };
     let unparsed = lines - parsed;
-    let mut found = format!("{unparsed} of the last {lines} can't be read, {n} because {reason}");
+    let most = if *n == unparsed { String::new() } else { format!("{n} of them as ") };
+    let mut found = format!("{unparsed} of the last {lines} can't be read: {most}{reason}");
     // Scanners and broken clients are everywhere.
     if unparsed * 100 <= lines {
         return Finding::ok(CHECK, found);

@@ -106,10 +106,10 @@ const ENOUGH: usize = 20;
 /// No more proxies stand before one server, as a rule.
 const FEW: usize = 16;
 
-const RUN_AGENTS: &str = "run ccfirewall-agent on the machines that the clients connect to (the proxies), and list \
-                          it under [[agents]]; where that is a CDN, block there";
-const TRUST: &str = "list the proxies in trusted_proxies of the settings, and log what they say: \
-                     \"$http_x_forwarded_for\" at the end of log_format";
+const RUN_AGENTS: &str =
+    "run ccfirewall-agent on the proxies ([[agents]]); where they are a CDN's, block there";
+const TRUST: &str = "list the proxies in trusted_proxies of the settings, and log X-Forwarded-For \
+                     ($http_x_forwarded_for in log_format; name that format here, too)";
 
 /// Judges by who made the connections of the last lines.
 pub(super) fn judge(peers: &[Peer], trusted: &NetworkSet) -> Finding {
@@ -168,9 +168,10 @@ pub(super) fn judge(peers: &[Peer], trusted: &NetworkSet) -> Finding {
         return unknown_proxies("few addresses, which all speak for others", &public, all);
     }
     let clients: usize = [&known, &here, &inside, &cdn, &public].iter().map(|class| class.peers.len()).sum();
+    let addresses = if clients == 1 { "address" } else { "addresses" };
     Finding::ok(
         CHECK,
-        format!("the last {all} requests came from {clients} addresses directly: a drop here reaches them"),
+        format!("the last {all} requests came directly from {clients} {addresses}: a drop here reaches them"),
     )
 }
 
@@ -194,12 +195,12 @@ fn unknown_proxies(who: &str, class: &Class, all: usize) -> Finding {
     Finding::bad(
         CHECK,
         format!(
-            "behind a proxy, it seems: {} of {all} requests came from {who} ({}); all clients behind one would count \
-             as one, and it would be banned for them",
+            "behind a proxy, it seems: {} of {all} requests came from {who} ({}). All clients behind one count as \
+             one; and a drop on this machine can't reach them",
             class.lines,
             class.named(),
         ),
-        format!("{TRUST}; a drop on this machine can't reach the clients then: {RUN_AGENTS}"),
+        format!("{TRUST}; {RUN_AGENTS}"),
     )
 }
 
@@ -231,7 +232,7 @@ mod tests {
         let intranet = peers((0..200).map(|n| (format!("10.1.2.{n}"), None)));
         check(&intranet, &[], Level::Ok, "directly");
         let one_attacker = peers((0..200).map(|_| ("198.51.100.7".to_owned(), None)));
-        check(&one_attacker, &[], Level::Ok, "1 addresses");
+        check(&one_attacker, &[], Level::Ok, "1 address:");
         // Clients may write what they like.
         let forging = peers((0..200).map(|n| (format!("198.51.100.{n}"), Some("203.0.113.1"))));
         check(&forging, &[], Level::Ok, "directly");

@@ -46,7 +46,7 @@ impl Args {
             self.config.as_deref().or_else(|| (self.logs.is_empty() && usual.exists()).then_some(usual));
         let mut subject = match asked {
             Some(path) => from_config(path)?,
-            None => self.from_logs()?,
+            None => self.named_logs()?,
         };
         if let Some(state) = &self.state {
             subject.database = moved(&subject.database, &subject.state, state);
@@ -55,7 +55,7 @@ impl Args {
         Ok(subject)
     }
 
-    fn from_logs(&self) -> Result<Subject, Finding> {
+    fn named_logs(&self) -> Result<Subject, Finding> {
         let format = self.format().map_err(|error| {
             Finding::bad(
                 "format",
@@ -179,7 +179,7 @@ mod tests {
             assert!(finding.found.contains(part), "{finding:?}");
         };
         check(r#"{"count": 7}"#, Level::Ok, "no errors");
-        check(r#"{"if_block": 0, "if_warning": 0}"#, Level::Warn, "both off");
+        check(r#"{"if_block": false, "if_warning": false}"#, Level::Warn, "both off");
         check(r#"{"count": 0}"#, Level::Bad, "count");
         check("\u{0}", Level::Bad, "errors");
         assert_eq!(settings(Some(&folder.path().join("none"))).1.level, Level::Bad);
