@@ -8,11 +8,12 @@ use engine::{Bolt, Collector, TaskContext, task_for};
 use model::caps::ACTIVE_FOR;
 use model::distinct::DistinctKeys;
 use model::key::{Key, KeyScheme};
-use model::key_state::{ESTABLISHED_AFTER, Findings, KeyState};
+use model::key_state::{Bounds, ESTABLISHED_AFTER, Findings, KeyState};
 use model::table::{EntryId, KeyTable};
 use model::units::Second;
 use model::verdict::{Decision, Record};
 
+use crate::format::MAX_AHEAD;
 use crate::ports::SettingsPort;
 use crate::tuples::{
     Analysed, BanNow, FindingBatch, HitBatch, HitLines, KeyBan, KeyBans, LivePart, TableTotals,
@@ -90,8 +91,20 @@ impl Analysis {
             self.table = KeyTable::new(self.max_bytes, RandomState::new());
         }
         let max_age = i64::from(held.settings().max_event_age.0);
-        let live = batch.mark.as_ref().filter(|mark| !mark.rebuild);
-        let decide_from = live.map_or(Second::NEVER, |mark| Second(mark.read_at.second().0 - max_age));
+        if batch.ipv6_prefix.is_some_and(|prefix| prefix != self.keys.ipv6_prefix()) {
+            // Its keys were made just before the settings changed.
+            return;
+        }
+        let bounds = batch.mark.as_ref().map_or(Bounds::NONE, |mark| {
+            let now = mark.read_at.second();
+            let decide_from = match (mark.rebuild, self.rebuilding) {
+                (false, _) => Second(now.0 - max_age),
+                (true, true) => Second::NEVER,
+                // A log that came late: what was decided on its lines stands in the ledger already.
+                (true, false) => Second(i64::MAX),
+            };
+            Bounds { decide_from, latest: now.plus(MAX_AHEAD) }
+        });
         let mut guesses = [(0u64, None::<EntryId>); BLOCK];
         for (block, hits) in batch.hits.chunks(BLOCK).enumerate() {
             for (hit, guess) in hits.iter().zip(&mut guesses) {
@@ -110,7 +123,7 @@ impl Analysis {
                 found.hit = block * BLOCK + at;
                 let seen = self.table.update(id, |state| {
                     let before = state.newest();
-                    state.observe(*hit, held.version(), decide_from, found);
+                    state.observe(*hit, held.version(), bounds, found);
                     (state.first_seen(), before, state.newest())
                 });
                 if batch.mark.is_some() {
@@ -254,7 +267,7 @@ impl ActiveKeys {
         if established(before)
             && let Some(keys) = self.minutes.get_mut(&minute(before))
         {
-            *keys -= 1;
+            *keys = keys.saturating_sub(1);
         }
         *self.minutes.entry(minute(now)).or_default() += 1;
     }

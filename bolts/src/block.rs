@@ -11,7 +11,7 @@ use engine::{Bolt, Collector, Timestamp};
 use model::ban::{BanId, Change, Ended};
 use model::caps::Caps;
 use model::ledger::Ledger;
-use model::network::Network;
+use model::network::{Network, NetworkSet};
 use model::settings::Settings;
 use model::units::{Moment, Second};
 use model::verdict::{Action, Alert, Decision};
@@ -120,21 +120,20 @@ impl Block {
             self.change(change, settings, work);
             return Some(id);
         };
-        let held = self.ledger.held_for(&target).map(|held| held.ban.id);
-        let established = self.established.iter().sum();
-        let Some(cap) = self.caps.holds(&ban, settings, established, self.now) else {
-            if held.is_some() {
-                // There is room again for what was held: it is the same ban.
-                self.release(&target, settings, work);
-                return held;
-            }
-            self.caps.count(&ban);
-            let id = ban.id;
-            self.change(Change::Banned(ban), settings, work);
+        if let Some(held) = self.ledger.held_for(&target) {
+            // It stays held until somebody has looked, or its time is over: room under the cap doesn't mean that
+            // what was wrong is mended.
+            let id = held.ban.id;
+            work.key_ban(settings, &target, BanNow::NotEnforced);
             return Some(id);
+        }
+        let id = ban.id;
+        let established = self.established.iter().sum();
+        let change = match self.caps.holds(&ban, settings, established, self.now) {
+            Some(cap) => Change::Held { ban, cap },
+            None => Change::Banned(ban),
         };
-        let id = held.unwrap_or(ban.id);
-        self.change(Change::Held { ban: model::ban::Ban { id, ..ban }, cap }, settings, work);
+        self.change(change, settings, work);
         Some(id)
     }
 
@@ -145,15 +144,28 @@ impl Block {
         }
     }
 
+    /// Puts a held ban in force; one that the guards cover by now is forgotten.
     fn release(&mut self, target: &Network, settings: &Settings, work: &mut Work) {
+        if settings.guards(target) {
+            return self.discard(target, settings, work);
+        }
         self.end(target, settings, work);
         for change in self.ledger.released(target, self.now).into_iter().flatten() {
             self.change(change, settings, work);
         }
     }
 
+    fn discard(&mut self, target: &Network, settings: &Settings, work: &mut Work) {
+        if let Some(change) = self.ledger.discarded(target, self.now) {
+            self.change(change, settings, work);
+        }
+    }
+
     fn command(&mut self, command: Command, out: &mut Collector<'_, Ruled>) {
-        self.now = self.now.max(command.at);
+        self.now = match command.order {
+            CommandOrder::ClockStep { .. } => command.at,
+            _ => self.now.max(command.at),
+        };
         let mut work = Work::default();
         let settings = self.settings.load();
         let reply = match self.obey(command.order, settings.settings(), &mut work) {
@@ -181,10 +193,9 @@ impl Block {
                 self.change(change, settings, work);
             }
             CommandOrder::Unban(target) => {
-                let Some(change) = self.ledger.lifted(&target, self.now, Ended::ByHand) else {
-                    return Err(format!("{target} isn't banned"));
-                };
-                self.change(change, settings, work);
+                let banned = self.banned_as(&target, settings)?;
+                let change = self.ledger.lifted(&banned, self.now, Ended::ByHand);
+                change.into_iter().for_each(|change| self.change(change, settings, work));
             }
             CommandOrder::Release(target) => {
                 for target in self.held(target)? {
@@ -193,8 +204,12 @@ impl Block {
             }
             CommandOrder::Discard(target) => {
                 for target in self.held(target)? {
-                    let change = self.ledger.discarded(&target, self.now);
-                    change.into_iter().for_each(|change| self.change(change, settings, work));
+                    self.discard(&target, settings, work);
+                }
+            }
+            CommandOrder::ClockStep { millis } => {
+                for change in self.ledger.stepped(millis) {
+                    self.change(change, settings, work);
                 }
             }
             CommandOrder::Adopt(bans) => {
@@ -207,6 +222,23 @@ impl Block {
             }
         }
         Ok(())
+    }
+
+    /// The ban that is meant by a target: its own, or the one that an address of IPv6 is banned by as a part of its
+    /// prefix.
+    fn banned_as(&self, target: &Network, settings: &Settings) -> Result<Network, String> {
+        let counted = settings.keys.network(settings.keys.key(target.first()));
+        let known = |target: &Network| self.ledger.bans().any(|ban| ban.target == *target);
+        if let Some(banned) = [*target, counted].into_iter().find(known) {
+            return Ok(banned);
+        }
+        let asked: NetworkSet = [*target].into_iter().collect();
+        let overlapping = self.ledger.bans().map(|ban| ban.target).filter(|ban| asked.overlaps(ban));
+        let overlapping: Vec<String> = overlapping.take(5).map(|ban| ban.to_string()).collect();
+        Err(match &overlapping[..] {
+            [] => format!("{target} isn't banned"),
+            others => format!("{target} itself isn't banned; what overlaps it: {}", others.join(", ")),
+        })
     }
 
     /// The held targets that are meant.
@@ -242,16 +274,24 @@ impl Block {
         let settings = held.settings();
         let guarded: Vec<Network> =
             self.ledger.bans().map(|ban| ban.target).filter(|target| settings.guards(target)).collect();
+        let held: Vec<Network> =
+            self.ledger.held().map(|held| held.ban.target).filter(|target| settings.guards(target)).collect();
         let mut work = Work::default();
         for target in guarded {
             let change = self.ledger.lifted(&target, self.now, Ended::Guarded);
             change.into_iter().for_each(|change| self.change(change, settings, &mut work));
         }
+        held.iter().for_each(|target| self.discard(target, settings, &mut work));
         self.emit(work, out);
     }
 
     fn change(&mut self, change: Change, settings: &Settings, work: &mut Work) {
         self.ledger.apply(&change);
+        match &change {
+            Change::Banned(ban) => self.caps.began(ban),
+            Change::Unbanned { ban, .. } => self.caps.ended(&ban.target),
+            Change::Extended(_) | Change::Held { .. } | Change::Unheld { .. } => {}
+        }
         let now = match &change {
             Change::Banned(ban) | Change::Extended(ban) => Some(BanNow::Until(ban.end.second())),
             Change::Unbanned { cause: Ended::Expired, .. } | Change::Unheld { .. } => None,

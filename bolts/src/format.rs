@@ -50,6 +50,7 @@ impl Format {
     fn lines(&mut self, batch: &mut RequestBatch, counts: &mut LineCounts) {
         let held = self.settings.load();
         let bytes = batch.lines.bytes.clone();
+        batch.ipv6_prefix = batch.lines.mark.is_some().then(|| held.settings().keys.ipv6_prefix());
         let mark = batch.lines.mark.as_deref();
         let of_source = |(source, _): &(Option<Arc<str>>, _)| {
             source.is_some() && source.as_deref() == mark.map(|mark| &*mark.source)

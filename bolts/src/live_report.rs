@@ -10,6 +10,7 @@ use model::event::Event;
 use model::network::Network;
 use model::units::Moment;
 use model::verdict::Alert;
+use serde::{Deserialize, Serialize};
 
 use crate::ports::{Alarm, Notifier, StatusSink};
 use crate::tuples::{LineCounts, LiveReported, LiveStatus, Ruling, Timed};
@@ -26,7 +27,9 @@ pub struct LiveReport {
     held_by: Option<Cap>,
     /// From decision to answer, the newest ones.
     answer_ms: VecDeque<u64>,
-    minute: Minute,
+    /// When totals were kept last.
+    since: Moment,
+    counts: Counts,
     /// Lines of the last minute, to tell a format that doesn't fit.
     parsed: (u64, u64),
 }
@@ -54,14 +57,23 @@ impl LiveReport {
             held: HashSet::new(),
             held_by: None,
             answer_ms: VecDeque::new(),
-            minute: Minute::default(),
+            since: Moment::default(),
+            counts: Counts::default(),
             parsed: (0, 0),
         }
+    }
+
+    /// The same, with what a run before counted and didn't keep.
+    #[must_use]
+    pub fn going_on_from(self, counts: Counts) -> Self {
+        Self { counts, ..self }
     }
 
     fn lines(&mut self, counts: LineCounts) {
         let Some(mark) = &counts.mark else { return };
         let source = self.status.sources.entry(mark.source.clone()).or_default();
+        // What was there already when it was read has an age that says nothing of clocks.
+        let fresh = source.caught_up && mark.caught_up && !mark.rebuild;
         source.rebuilding = mark.rebuild;
         source.caught_up = mark.caught_up;
         source.read_at = source.read_at.max(mark.read_at);
@@ -69,7 +81,7 @@ impl LiveReport {
             return;
         }
         source.lines += counts.lines;
-        if let Some((_, newest)) = counts.span.filter(|_| mark.caught_up) {
+        if let Some((_, newest)) = counts.span.filter(|_| fresh) {
             let skew = self.skews.entry(mark.source.clone()).or_default();
             skew.seen(mark.read_at, Moment::from(newest));
         }
@@ -96,11 +108,9 @@ impl LiveReport {
         let warned = ruling.records.iter().filter(|ruled| ruled.record.alert == Alert::Warned);
         status.warns += warned.count() as u64;
         for change in &ruling.changes {
+            self.counts.change(change);
             match change {
-                Change::Banned(ban) => {
-                    status.bans += 1;
-                    *self.minute.rules.entry(ban.rule.clone()).or_default() += 1;
-                }
+                Change::Banned(_) => status.bans += 1,
                 Change::Extended(_) => status.extensions += 1,
                 Change::Unbanned { .. } => status.unbans += 1,
                 Change::Held { ban, cap } => {
@@ -126,6 +136,7 @@ impl LiveReport {
     }
 
     fn outcome(&mut self, outcome: &Outcome) {
+        self.counts.outcome(outcome);
         let counts = self.status.answers.entry(outcome.agent.clone()).or_default();
         if !matches!(outcome.flag, 1 | -1) {
             counts.failed += 1;
@@ -133,7 +144,6 @@ impl LiveReport {
         }
         counts.done += 1;
         if outcome.order == Order::Block {
-            *self.minute.agents.entry(outcome.agent.clone()).or_default() += 1;
             self.answer_ms.push_back(outcome.ban.start.until(outcome.at).as_millis() as u64);
             if self.answer_ms.len() > ANSWERS {
                 self.answer_ms.pop_front();
@@ -182,14 +192,14 @@ impl LiveReport {
     }
 
     fn look_at_minute(&mut self, now: Moment, out: &mut Collector<'_, Timed>) {
-        if self.minute.since == Moment::default() {
-            self.minute.since = now;
+        if self.since == Moment::default() {
+            self.since = now;
         }
-        if now.0 - self.minute.since.0 < INTERVAL {
+        if (now.0 - self.since.0).abs() < INTERVAL {
             return;
         }
-        let Minute { agents, rules, .. } =
-            std::mem::replace(&mut self.minute, Minute { since: now, ..Minute::default() });
+        self.since = now;
+        let Counts { agents, rules } = std::mem::take(&mut self.counts);
         let of_agent =
             |(agent, bans): (Arc<str>, u64)| Event::AgentTotal { at: now, agent: agent.to_string(), bans };
         let of_rule =
@@ -235,18 +245,43 @@ impl Bolt for LiveReport {
 
     fn cleanup(&mut self, out: &mut Collector<'_, Timed>) {
         let now = self.status.at;
-        self.minute.since = Moment(now.0 - INTERVAL);
+        self.since = Moment(now.0 - INTERVAL);
         self.look_at_minute(now, out);
         self.sink.status(&self.status);
     }
 }
 
-/// What happened since the last totals.
-#[derive(Default)]
-struct Minute {
-    since: Moment,
+/// Bans since the last totals.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counts {
     agents: BTreeMap<Arc<str>, u64>,
     rules: BTreeMap<Arc<str>, u64>,
+}
+
+impl Counts {
+    /// Counts a ban for its rule.
+    pub fn change(&mut self, change: &Change) {
+        if let Change::Banned(ban) = change {
+            *self.rules.entry(ban.rule.clone()).or_default() += 1;
+        }
+    }
+
+    /// Counts a ban for the agent that has it in force.
+    pub fn outcome(&mut self, outcome: &Outcome) {
+        if outcome.order == Order::Block && matches!(outcome.flag, 1 | -1) {
+            *self.agents.entry(outcome.agent.clone()).or_default() += 1;
+        }
+    }
+
+    /// An agent's total is kept.
+    pub fn agent_kept(&mut self, agent: &str) {
+        self.agents.remove(agent);
+    }
+
+    /// A rule's total is kept.
+    pub fn rule_kept(&mut self, rule: &str) {
+        self.rules.remove(rule);
+    }
 }
 
 fn percentiles(values: &VecDeque<u64>) -> Option<(u64, u64)> {

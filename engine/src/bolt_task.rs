@@ -28,6 +28,8 @@ pub(crate) struct BoltTask<B: Bolt> {
     pub reorder: Reorder<B::In>,
     pub clock: Arc<dyn Clock>,
     pub next_tick: Timestamp,
+    /// When it was last looked whether a tick is due.
+    pub looked: Timestamp,
     /// All upstreams are gone.
     pub closed: bool,
     /// The topology was given up: whatever isn't executed yet never will be.
@@ -111,12 +113,13 @@ impl<B: Bolt> Group for BoltTask<B> {
             }
         }
         let now = self.clock.now();
-        if now >= self.next_tick {
+        if now >= self.next_tick || now < self.looked {
             let due = self.node.tick(now);
             // The first look only asks when the first tick is.
             worked |= due > self.next_tick;
             self.next_tick = due;
         }
+        self.looked = now;
         match (emptied, worked) {
             (true, _) if self.closed => Progress::Done,
             (false, _) => Progress::More,

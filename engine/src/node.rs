@@ -68,7 +68,8 @@ impl<B: Bolt> Node<B> {
     }
 
     pub(crate) fn tick(&mut self, now: Timestamp) -> Timestamp {
-        if now >= self.next_tick {
+        // A clock that was set back must not hold ticks up until it is where it was.
+        if now >= self.next_tick || self.next_tick.since(now) > self.tick_every {
             self.next_tick = now + self.tick_every;
             let scope = Scope::default();
             self.guarded("tick", &scope, |bolt, out| bolt.tick(now, out));

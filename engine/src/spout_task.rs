@@ -34,6 +34,8 @@ pub(crate) struct SpoutTask<S: Spout> {
     pub committed: BatchId,
     pub clock: Arc<dyn Clock>,
     pub next_tick: Timestamp,
+    /// When it was last looked whether a tick is due.
+    pub looked: Timestamp,
     pub idle_wait: Duration,
     pub stop: StopHandle,
     /// The spout will emit no more.
@@ -191,12 +193,13 @@ impl<S: Spout> Group for SpoutTask<S> {
     fn poll(&mut self) -> Progress {
         let now = self.clock.now();
         let mut worked = self.settle_all(now);
-        if now >= self.next_tick {
+        if now >= self.next_tick || now < self.looked {
             let due = self.outputs.tick(now);
             // The first look only asks when the first tick is.
             worked |= due > self.next_tick && due != Timestamp::MAX;
             self.next_tick = due;
         }
+        self.looked = now;
         if self.emit(now) {
             return Progress::More;
         }

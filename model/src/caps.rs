@@ -1,9 +1,10 @@
 //! Caps on bans: what stops a wrong threshold from locking everybody out.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
-use crate::ban::{Ban, Cap};
+use crate::ban::{Ban, Cap, Reason};
 use crate::ledger::Ledger;
+use crate::network::Network;
 use crate::settings::Settings;
 use crate::units::{Moment, Seconds};
 
@@ -19,6 +20,8 @@ pub struct Caps {
     new: VecDeque<Moment>,
     /// When bans of established clients began within the last five minutes, in order.
     established: VecDeque<Moment>,
+    /// Established clients whose bans are in force.
+    banned: HashSet<Network>,
 }
 
 impl Caps {
@@ -28,7 +31,9 @@ impl Caps {
         let mut bans: Vec<&Ban> = ledger.bans().chain(ledger.ended().map(|ended| &ended.ban)).collect();
         bans.sort_by_key(|ban| ban.start);
         let mut caps = Self::default();
-        bans.into_iter().for_each(|ban| caps.count(ban));
+        bans.into_iter().for_each(|ban| caps.began(ban));
+        ledger.ended().for_each(|ended| caps.ended(&ended.ban.target));
+        caps.banned.extend(ledger.bans().filter(|ban| ban.established).map(|ban| ban.target));
         caps
     }
 
@@ -39,17 +44,28 @@ impl Caps {
         if self.new.len() >= settings.max_new_bans_per_minute as usize {
             return Some(Cap::NewBans);
         }
-        let share = (self.established.len() + 1) as f64 / established.max(1) as f64;
-        let too_many = established >= ENOUGH_ESTABLISHED && share > settings.max_banned_share;
+        // Who was banned before that isn't active any more, for its requests don't come: it is added again.
+        let all = established + self.banned.len().saturating_sub(self.established.len()) as u64;
+        let share = (self.banned.len() + 1) as f64 / all.max(1) as f64;
+        let too_many = all >= ENOUGH_ESTABLISHED && share > settings.max_banned_share;
         (ban.established && too_many).then_some(Cap::BannedShare)
     }
 
     /// A ban was put in force.
-    pub fn count(&mut self, ban: &Ban) {
+    pub fn began(&mut self, ban: &Ban) {
+        if matches!(ban.reason, Reason::ByHand | Reason::Adopted) {
+            return;
+        }
         self.new.push_back(ban.start);
         if ban.established {
             self.established.push_back(ban.start);
+            self.banned.insert(ban.target);
         }
+    }
+
+    /// A target's ban is over.
+    pub fn ended(&mut self, target: &Network) {
+        self.banned.remove(target);
     }
 }
 
@@ -62,8 +78,7 @@ fn forget(moments: &mut VecDeque<Moment>, now: Moment, after: Seconds) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ban::{BanId, Reason};
-    use crate::network::Network;
+    use crate::ban::BanId;
     use crate::units::Second;
 
     fn ban(number: u32, established: bool, start: i64) -> Ban {
@@ -93,7 +108,7 @@ mod tests {
             if let Some(cap) = caps.holds(&ban, &settings, active, Moment(0)) {
                 return (number, Some(cap));
             }
-            caps.count(&ban);
+            caps.began(&ban);
         }
         (bans, None)
     }
@@ -109,10 +124,23 @@ mod tests {
     }
 
     #[test]
+    fn long_bans_count_as_long_as_they_hold() {
+        let settings = Settings::default();
+        let mut caps = Caps::default();
+        (0..200).for_each(|number| caps.began(&ban(number, true, 0)));
+        let later = ban(1_000, true, 400_000);
+        // Of a thousand clients 800 are still active.
+        let held = |caps: &mut Caps| caps.holds(&later, &settings, 800, Moment(400_000));
+        assert_eq!(held(&mut caps), Some(Cap::BannedShare));
+        (0..2).for_each(|number| caps.ended(&ban(number, true, 0).target));
+        assert_eq!(held(&mut caps), None);
+    }
+
+    #[test]
     fn time_gives_room_again() {
         let settings = Settings::parse(r#"{"max_new_bans_per_minute": 1}"#).unwrap().settings;
         let mut caps = Caps::default();
-        caps.count(&ban(1, true, 1_000));
+        caps.began(&ban(1, true, 1_000));
         let mut asked = |now| caps.holds(&ban(2, true, now), &settings, 0, Moment(now));
         assert_eq!(asked(60_999), Some(Cap::NewBans));
         assert_eq!(asked(61_000), None);

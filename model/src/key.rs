@@ -58,6 +58,12 @@ impl KeyScheme {
         }
     }
 
+    /// The length of the prefixes that IPv6 clients are counted by.
+    #[must_use]
+    pub fn ipv6_prefix(&self) -> u8 {
+        self.ipv6_prefix
+    }
+
     /// The key that is counted for exactly this network; `None` where it is wider or narrower than a key.
     #[must_use]
     pub fn key_of(&self, network: &Network) -> Option<Key> {

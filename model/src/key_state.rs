@@ -90,6 +90,20 @@ pub trait Findings {
     fn while_banned(&mut self, requests: u32);
 }
 
+/// What the clock says about the times of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Requests before that lead to no decision.
+    pub decide_from: Second,
+    /// No request that is counted is after that.
+    pub latest: Second,
+}
+
+impl Bounds {
+    /// Where there is no clock: a replay takes times as they come.
+    pub const NONE: Self = Self { decide_from: Second::NEVER, latest: Second(i64::MAX) };
+}
+
 /// One version of the settings, with its number (from 1), which tells it from the versions before.
 #[derive(Clone, Copy, Debug)]
 pub struct Version<'a> {
@@ -118,15 +132,13 @@ impl KeyState {
 
     /// Takes requests in, in the order in which they came, and tells what they lead to.
     ///
-    /// Requests before `decide_from` join their windows and lead to no decision, so they empty nothing either.
-    pub fn observe(
-        &mut self,
-        hit: Hit,
-        version: Version<'_>,
-        decide_from: Second,
-        findings: &mut impl Findings,
-    ) {
+    /// Requests before `bounds.decide_from` join their windows and lead to no decision, so they empty nothing either.
+    pub fn observe(&mut self, hit: Hit, version: Version<'_>, bounds: Bounds, findings: &mut impl Findings) {
         let settings = version.settings;
+        if self.newest > bounds.latest {
+            // A clock that was ahead is right again: by what came then, everything now would be late.
+            *self = Self::new(self.key);
+        }
         if self.newest == Second::NEVER {
             self.first_seen = hit.second;
         }
@@ -139,7 +151,7 @@ impl KeyState {
             if hit.second <= self.banned_until {
                 return findings.while_banned(left);
             }
-            if hit.second < decide_from {
+            if hit.second < bounds.decide_from {
                 self.hold(hit, left, version);
                 return self.tally(hit, left, version, findings);
             }
@@ -433,6 +445,7 @@ mod tests {
     struct Check {
         state: KeyState,
         settings: Settings,
+        latest: Second,
         seen: Seen,
     }
 
@@ -443,6 +456,7 @@ mod tests {
             Self {
                 state: KeyState::new(key()),
                 settings: Settings::parse(json).unwrap().settings,
+                latest: Bounds::NONE.latest,
                 seen: Seen::default(),
             }
         }
@@ -450,7 +464,8 @@ mod tests {
         fn requests(&mut self, second: i64, requests: u32, decide_from: i64) -> &mut Self {
             let hit = Hit { key: key(), second: Second(second), rule: RuleId::GLOBAL, requests };
             let version = Version { settings: &self.settings, number: 1 };
-            self.state.observe(hit, version, Second(decide_from), &mut self.seen);
+            let bounds = Bounds { decide_from: Second(decide_from), latest: self.latest };
+            self.state.observe(hit, version, bounds, &mut self.seen);
             self
         }
     }
@@ -488,6 +503,17 @@ mod tests {
         check.state.banned(Second(150));
         check.requests(150, 9, 0).requests(151, 1, 0);
         assert_eq!(check.seen.while_banned, 17);
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_makes_nobody_late_for_long() {
+        let mut check = Check::new();
+        check.requests(7_300, 9, 0);
+        check.latest = Second(160);
+        check.requests(100, 9, 0);
+        assert!(check.seen.decisions.is_empty());
+        check.requests(100, 1, 0);
+        assert_eq!(check.seen.decisions.len(), 1);
     }
 
     #[test]

@@ -55,6 +55,9 @@ struct Answers {
 /// So long ended bans are remembered: whoever didn't hear of the end by then has its own timeouts.
 const REMEMBERED: Seconds = Seconds(600);
 
+/// No ban is longer: a hundred years, which is more than any kernel is asked for.
+pub const LONGEST: Seconds = Seconds(100 * 365 * 86_400);
+
 /// A ledger as it is written down.
 #[derive(Serialize, Deserialize)]
 struct Kept {
@@ -177,7 +180,7 @@ impl Ledger {
     #[must_use]
     pub fn decided(&self, decision: &Decision, now: Moment) -> Option<Change> {
         let start = now.max(decision.time.into());
-        let end = start.plus(decision.length);
+        let end = start.plus(decision.length.min(LONGEST));
         if let Some(in_force) = self.in_force(&decision.target, now) {
             return (end > in_force.end).then(|| Change::Extended(Ban { end, ..in_force.clone() }));
         }
@@ -200,7 +203,7 @@ impl Ledger {
     /// What a ban by hand leads to: its time holds, whether it is longer or shorter than that of a ban in force.
     #[must_use]
     pub fn asked(&self, asked: AskedBan, now: Moment) -> Change {
-        let end = now.plus(asked.length);
+        let end = now.plus(asked.length.min(LONGEST));
         match self.in_force(&asked.target, now) {
             Some(in_force) => {
                 let note = asked.note.or_else(|| in_force.note.clone());
@@ -277,6 +280,19 @@ impl Ledger {
     pub fn discarded(&self, target: &Network, now: Moment) -> Option<Change> {
         let HeldBan { ban, .. } = self.held.get(target)?;
         Some(Change::Unheld { ban: ban.clone(), at: now, released: false })
+    }
+
+    /// What a step of the clock leads to: all bans begin and end by the step later (earlier, where it is negative), so
+    /// that they last as long as they should.
+    #[must_use]
+    pub fn stepped(&self, millis: i64) -> Vec<Change> {
+        let step = |ban: &Ban| Ban {
+            start: Moment(ban.start.0.saturating_add(millis)),
+            end: Moment(ban.end.0.saturating_add(millis)),
+            ..ban.clone()
+        };
+        let held = self.held.values().map(|held| Change::Held { ban: step(&held.ban), cap: held.cap });
+        self.bans.values().map(|ban| Change::Extended(step(ban))).chain(held).collect()
     }
 
     /// The ban of exactly this target that holds at `now`.

@@ -23,6 +23,7 @@
 use std::sync::Arc;
 
 use bolts::block::key_bans;
+use bolts::live_report::Counts;
 use bolts::ports::{
     BanSink, CommandReplies, EventStore, Notifier, PlaceLookup, SettingsPort, StatusSink, SummarySink,
 };
@@ -101,6 +102,8 @@ pub struct Live {
     pub places: Arc<dyn PlaceLookup>,
     /// The desired state of bans as it was before the start.
     pub ledger: Ledger,
+    /// Bans of the time before the start that no totals tell of yet.
+    pub counts: Counts,
     /// Who keeps what happens.
     pub events: Arc<dyn EventStore>,
     /// Who puts bans in force.
@@ -149,6 +152,7 @@ where
         settings,
         places,
         ledger,
+        counts: kept_counts,
         events,
         sinks,
         replies,
@@ -185,11 +189,9 @@ where
     let back = block.stream("key_bans", Ruled::key_bans);
     t.feedback_fields(&back, &findings);
 
-    let report = t
-        .bolt("report", 1, move |_| LiveReport::new(status.clone(), notifier.clone()))
-        .shuffle(&counts)
-        .shuffle(&block)
-        .shuffle(&outcomes);
+    let report =
+        move |_: &_| LiveReport::new(status.clone(), notifier.clone()).going_on_from(kept_counts.clone());
+    let report = t.bolt("report", 1, report).shuffle(&counts).shuffle(&block).shuffle(&outcomes);
 
     let store = t
         .bolt("store", 1, move |_| Store::new(events.clone(), settings.clone(), sources.clone()))

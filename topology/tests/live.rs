@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bolts::live_report::Counts;
 use bolts::ports::{Alarm, BanSink, CommandReplies, EventStore, Notifier, Nowhere, SettingsPort, StatusSink};
 use bolts::tuples::{Command, CommandOrder, LineBatch, LiveStatus, Outcomes, Reply};
 use engine::testing::{Feed, TopologyTestDriver};
@@ -91,6 +92,7 @@ impl Site {
             settings: settings.clone(),
             places: Arc::new(Nowhere),
             ledger,
+            counts: Counts::default(),
             events: seen.clone(),
             sinks: vec![seen.clone()],
             replies: seen.clone(),

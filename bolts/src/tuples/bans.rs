@@ -146,6 +146,11 @@ pub enum CommandOrder {
     Release(Option<Network>),
     /// Forget a held ban; all of them without a target.
     Discard(Option<Network>),
+    /// The clock was set by so many milliseconds.
+    ClockStep {
+        /// Ahead; back, where negative.
+        millis: i64,
+    },
     /// Take what an agent holds, and nobody here knows of, for a ban until then.
     Adopt(Vec<(Network, Moment)>),
 }

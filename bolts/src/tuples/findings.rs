@@ -18,6 +18,8 @@ pub struct HitBatch {
     pub lines: Option<HitLines>,
     /// Where they came from, with live sources.
     pub mark: Option<Arc<Mark>>,
+    /// By what length of IPv6 prefixes their keys were made, with live sources.
+    pub ipv6_prefix: Option<u8>,
 }
 
 /// The last line of each hit, for the records that it may complete.
@@ -56,6 +58,7 @@ impl Partition for HitBatch {
                 .as_ref()
                 .map(|lines| HitLines { bytes: lines.bytes.clone(), starts: Vec::new() }),
             mark: self.mark.clone(),
+            ipv6_prefix: self.ipv6_prefix,
         };
         let mut parts: Vec<Self> = (0..tasks).map(part).collect();
         for (at, hit) in self.hits.into_iter().enumerate() {

@@ -93,6 +93,8 @@ pub struct RequestBatch {
     pub requests: Vec<Request>,
     /// For each request where its line begins; with live sources only.
     pub line_starts: Vec<u32>,
+    /// By what length of IPv6 prefixes their keys were made; with live sources only.
+    pub ipv6_prefix: Option<u8>,
 }
 
 impl Tuple for RequestBatch {

@@ -69,8 +69,9 @@ pub struct Document {
     /// The most new bans in a minute. Those beyond are held, with an alarm, until somebody has looked. A replay
     /// of logs has no such limit.
     pub(super) max_new_bans_per_minute: Scalar<Bans>,
-    /// The largest share of all clients seen that may be banned at a time: 0.2 is 20 %. Bans beyond are held,
-    /// with an alarm, until somebody has looked. A replay of logs has no such limit.
+    /// The largest share of established clients that may be banned at a time: 0.2 is 20 %. Established are those
+    /// first seen more than ten minutes ago and active in the last five; with fewer than 200 of them, and for clients
+    /// that aren't, the cap doesn't hold. Bans beyond are held, with an alarm, until somebody has looked. A replay of logs has no such limit.
     pub(super) max_banned_share: Scalar<Share>,
     /// How long frequency records are kept.
     pub(super) retention_days: Scalar<Days>,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bolts::live_report::Counts;
 use model::event::{Entry, Event};
 use model::ledger::Ledger;
 use model::mark::Mark;
@@ -17,15 +18,26 @@ pub struct Kept {
     pub ledger: Ledger,
     /// By source, the newest batch of lines that is dealt with.
     pub marks: HashMap<Arc<str>, Mark>,
+    /// What happened since the last totals were kept.
+    #[serde(default)]
+    pub since_totals: Counts,
 }
 
 impl Fold for Kept {
     fn apply(&mut self, entry: &Entry) {
         for event in &entry.events {
             match event {
-                Event::Change(change) => self.ledger.apply(change),
-                Event::Outcome(outcome) => self.ledger.answered(outcome),
-                Event::Record(_) | Event::AgentTotal { .. } | Event::RuleTotal { .. } => {}
+                Event::Change(change) => {
+                    self.since_totals.change(change);
+                    self.ledger.apply(change);
+                }
+                Event::Outcome(outcome) => {
+                    self.since_totals.outcome(outcome);
+                    self.ledger.answered(outcome);
+                }
+                Event::AgentTotal { agent, .. } => self.since_totals.agent_kept(agent),
+                Event::RuleTotal { rule, .. } => self.since_totals.rule_kept(rule),
+                Event::Record(_) => {}
             }
         }
         if let Some(mark) = &entry.mark {

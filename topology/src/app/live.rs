@@ -6,23 +6,21 @@
 //! End: sources stop, batches finish, the agents are told what waits, their answers are kept, the database takes what
 //! the journal has, and the journal is closed. Bans stay in the agents until their time.
 
-use std::fs;
-use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use bolts::ports::{BanSink, EventStore as _, Notifier, PlaceLookup, SettingsPort};
 use bolts::tuples::{CommandOrder, LiveStatus};
-use engine::{Clock, Config as EngineConfig, LocalRuntime, Metrics, Running, SystemClock, TaskContext};
+use engine::{Clock, Config as EngineConfig, LocalRuntime, Metrics, Running, TaskContext};
 use model::event::{Entry, Event};
 use model::units::Moment;
 
+use super::clock::{ClockSteps, SteadyClock};
 use super::room::Room;
 use super::sources::Sources;
-use super::{Board, Kept, epoch};
+use super::{Board, Kept, epoch, state};
 use crate::adapters::fleet::{self, AgentConfig, Fleet, World};
 use crate::adapters::host::HostGuards;
 use crate::adapters::http::{self, Http};
@@ -57,12 +55,13 @@ pub struct LiveApp {
     outcomes: OutcomeQueue,
     agent: Option<agent::Running>,
     watch: SettingsWatch,
+    steps: ClockSteps,
     http: Http,
     gate: Arc<Gate>,
     room: Arc<Room>,
 }
 
-/// So long each part may take to end.
+/// So long each part may take to end; all of them together less than `TimeoutStopSec` of the systemd unit.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl LiveApp {
@@ -71,9 +70,13 @@ impl LiveApp {
     /// # Errors
     /// What can't be opened, with what to do. Nothing runs then.
     pub fn start(config: Config, options: LiveOptions) -> anyhow::Result<Self> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let steady = Arc::new(SteadyClock::default());
+        let clock: Arc<dyn Clock> = steady.clone();
         let now = Moment(clock.now().as_millis() as i64);
-        make_state(&config.state)?;
+        state::make(&config.state)?;
+        let socket = config.state.join("control.sock");
+        // A rehearsal has a journal and a database of its own: its bans must never come into force later.
+        let config = if config.dry_run { state::apart(config)? } else { config };
         let board = Arc::<Board>::default();
         let notifier: Arc<dyn Notifier> = board.clone();
 
@@ -83,13 +86,16 @@ impl LiveApp {
             notifier.clone(),
         )?;
         let journal = Arc::new(journal);
-        let Kept { ledger, marks } = recovered.state;
+        let Kept { ledger, marks, since_totals } = recovered.state;
         tracing::info!(bans = ledger.len(), sources = marks.len(), "the journal is read");
         board.begin_with(ledger.clone());
-        let epoch = epoch::next(&config.state, now).context("can't write to the state folder")?;
+        let epoch = epoch::next(&config.state, now);
 
         let places: Arc<dyn PlaceLookup> = if config.geoip.is_empty() {
-            Arc::new(Countries::default())
+            let countries = Countries::default();
+            // The first look-up unpacks them, which no ban should wait for.
+            countries.place(Ipv4Addr::LOCALHOST.into());
+            Arc::new(countries)
         } else {
             Arc::new(MaxMind::open(&config.geoip)?)
         };
@@ -113,7 +119,7 @@ impl LiveApp {
             epoch,
             outcomes: outcomes.clone(),
             notifier: notifier.clone(),
-            clock,
+            clock: clock.clone(),
             adopt: Arc::new(adopt),
         };
         let patience = fleet::Options { dry_run: config.dry_run, ..fleet::Options::default() };
@@ -126,6 +132,7 @@ impl LiveApp {
             settings,
             places,
             ledger,
+            counts: since_totals,
             events: journal.clone(),
             sinks,
             replies: Arc::new(commander.clone()),
@@ -148,6 +155,7 @@ impl LiveApp {
         let engine = EngineConfig {
             max_replays: 0,
             message_timeout: Duration::from_secs(u32::MAX.into()),
+            clock,
             ..EngineConfig::default()
         };
         let running = LocalRuntime::new(engine).start(topology);
@@ -160,12 +168,27 @@ impl LiveApp {
             store: store.clone(),
             fleet: fleet.clone(),
             settings: settings_status,
-            commander,
+            commander: commander.clone(),
             sources: health,
             database: config.store.database.clone(),
         });
-        let http = http::start(room.clone(), config.http.listen, config.state.join("control.sock"))?;
-        Ok(Self { running, metrics, board, journal, store, fleet, outcomes, agent, watch, http, gate, room })
+        let http = http::start(room.clone(), config.http.listen, socket)?;
+        let steps = ClockSteps::watch(steady, commander).context("the watch over the clock can't start")?;
+        Ok(Self {
+            running,
+            metrics,
+            board,
+            journal,
+            store,
+            fleet,
+            outcomes,
+            agent,
+            watch,
+            steps,
+            http,
+            gate,
+            room,
+        })
     }
 
     /// Where the pages are.
@@ -212,7 +235,9 @@ impl LiveApp {
     /// # Errors
     /// Where a part broke or couldn't end in time. What the journal has is safe all the same.
     pub fn stop(self) -> anyhow::Result<()> {
-        let Self { running, board, journal, store, fleet, outcomes, agent, watch, http, room, .. } = self;
+        let Self { running, board, journal, store, fleet, outcomes, agent, watch, steps, http, room, .. } =
+            self;
+        drop(steps);
         let drained = running.stop(PATIENCE);
         http.stop();
         drop(room);
@@ -248,14 +273,6 @@ fn keep(journal: &Journal<Kept>, outcomes: &OutcomeQueue) {
         let events = taken.into_iter().map(|outcome| Event::Outcome(Box::new(outcome))).collect();
         journal.append(Entry { at, mark: None, events });
     }
-}
-
-fn make_state(state: &Path) -> anyhow::Result<()> {
-    // The journal has addresses of clients, and the control socket steers.
-    let made = fs::DirBuilder::new().recursive(true).mode(0o750).create(state);
-    made.with_context(|| {
-        format!("can't make the state folder {}; name another one with --state or `state`", state.display())
-    })
 }
 
 fn watch_settings(

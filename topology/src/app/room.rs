@@ -1,5 +1,6 @@
 //! The control room's view of a live run: what can be seen of it, and steered.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,9 +16,9 @@ use super::{Board, Kept};
 use crate::adapters::fleet::{self, Fleet};
 use crate::adapters::journal::Journal;
 use crate::adapters::settings_file::SettingsStatus;
-use crate::adapters::sqlite::{self, BanFilter, History, SqliteStore};
+use crate::adapters::sqlite::{self, AnswerRow, BanFilter, History, SqliteStore};
 use crate::control::{
-    self, AgentState, AgentView, BanRow, Control, Health, HistoryFilter, JournalStatus, Problem,
+    self, AgentAnswer, AgentState, AgentView, BanRow, Control, Health, HistoryFilter, JournalStatus, Problem,
     SourceHealth, Status, StoreStatus,
 };
 use crate::spouts::commands::Commander;
@@ -148,15 +149,27 @@ impl Control for Room {
 /// Why it can't be read.
 pub fn history(database: &std::path::Path, filter: &HistoryFilter) -> Result<Vec<BanRow>, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let rows = runtime.map_err(|error| error.to_string())?.block_on(async {
+    let read = runtime.map_err(|error| error.to_string())?.block_on(async {
         let history = History::open(database).await?;
         let limit = u32::try_from(filter.limit).unwrap_or(u32::MAX);
-        history.bans(&BanFilter { ip: filter.target, since: filter.since, limit: Some(limit) }).await
+        let filter = BanFilter { ip: filter.target, since: filter.since, limit: Some(limit) };
+        let bans = history.bans(&filter).await?;
+        let answers = history.answers(&bans).await?;
+        Ok::<_, sqlite::StoreError>((bans, answers))
     });
-    rows.map_err(|error| error.to_string())?.into_iter().map(ban_row).collect()
+    let (bans, answers) = read.map_err(|error| error.to_string())?;
+    let mut by_ban: HashMap<String, Vec<AgentAnswer>> = HashMap::new();
+    for AnswerRow { ban, agent, order, flag } in answers {
+        by_ban.entry(ban).or_default().push(AgentAnswer { agent, order, flag });
+    }
+    let row = |row: sqlite::BanRow| {
+        let answers = by_ban.remove(&row.id).unwrap_or_default();
+        ban_row(row, answers)
+    };
+    bans.into_iter().map(row).collect()
 }
 
-fn ban_row(row: sqlite::BanRow) -> Result<BanRow, String> {
+fn ban_row(row: sqlite::BanRow, agents: Vec<AgentAnswer>) -> Result<BanRow, String> {
     Ok(BanRow {
         target: row
             .target
@@ -181,7 +194,7 @@ fn ban_row(row: sqlite::BanRow) -> Result<BanRow, String> {
         count: u32::try_from(row.count).unwrap_or_default(),
         country: row.country,
         note: row.note,
-        agents: Vec::new(),
+        agents,
     })
 }
 

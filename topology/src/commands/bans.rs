@@ -7,11 +7,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Subcommand;
 use model::network::Network;
 use model::time::parse_time_iso8601;
+use model::units::Moment;
 
 use super::running::{Running, or_refused, parse_duration};
 use super::{FAILED, OK};
+use crate::app;
+use crate::config::Store;
+use crate::control::HistoryFilter;
 use crate::control::client::{Client, ClientError, encoded};
-use crate::control::views::{BanOrder, BanPage, Changed, HeldPage, HistoryPage};
+use crate::control::views::{BanOrder, BanPage, Changed, HeldPage, HistoryPage, HistoryView};
 
 /// See who is banned by a running firewall, ban and unban by hand, and decide on held bans
 #[derive(Debug, clap::Args)]
@@ -123,7 +127,14 @@ impl Args {
                 orders(&running, &targets, |target| client.delete(&format!("/api/v1/bans/{target}")))
             }
             Command::History { target, since, limit } => {
-                let page = history(&client, target, since, limit)?;
+                let page = match history(&client, target, since.as_ref(), limit) {
+                    // What was kept can be read without the program.
+                    Err(ClientError::NotRunning { socket, reason }) => {
+                        kept_history(&running, target, since.as_ref(), limit)
+                            .ok_or(ClientError::NotRunning { socket, reason })??
+                    }
+                    page => page?,
+                };
                 running.show(&page, |out, page| tables::history(out, page))?;
                 Ok(OK)
             }
@@ -166,23 +177,54 @@ fn list(client: &Client, query: Option<&str>, limit: u32) -> anyhow::Result<BanP
 fn history(
     client: &Client,
     target: Option<Network>,
-    since: Option<Since>,
+    since: Option<&Since>,
     limit: u32,
-) -> anyhow::Result<HistoryPage> {
+) -> Result<HistoryPage, ClientError> {
     let mut path = format!("/api/v1/bans/history?limit={limit}");
     if let Some(target) = target {
         path.push_str(&format!("&ip={}", encoded(&target.to_string())));
     }
     match since {
         None => {}
-        Some(Since::Time(time)) => path.push_str(&format!("&since={}", encoded(&time))),
+        Some(Since::Time(time)) => path.push_str(&format!("&since={}", encoded(time))),
         Some(Since::Ago(seconds)) => {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-            path.push_str(&format!("&since={}", now.saturating_sub(seconds.into())));
+            path.push_str(&format!("&since={}", now.saturating_sub(u64::from(*seconds))));
         }
     }
-    // Without the program nobody but the store knows how its tables are to be read.
-    Ok(client.get(&path)?)
+    client.get(&path)
+}
+
+/// The history from the database in the state folder; `None` where there is none.
+fn kept_history(
+    running: &Running,
+    target: Option<Network>,
+    since: Option<&Since>,
+    limit: u32,
+) -> Option<anyhow::Result<HistoryPage>> {
+    let database = Some(running.state().join(Store::DATABASE)).filter(|database| database.exists())?;
+    Some((|| {
+        let since = since.map(Since::moment).transpose()?;
+        let filter = HistoryFilter { target, since, limit: limit as usize };
+        let rows = app::history(&database, &filter).map_err(anyhow::Error::msg)?;
+        Ok(HistoryPage { bans: rows.into_iter().map(HistoryView::from).collect() })
+    })())
+}
+
+impl Since {
+    fn moment(&self) -> anyhow::Result<Moment> {
+        let millis = match self {
+            Self::Ago(seconds) => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                now.as_millis() as i64 - i64::from(*seconds) * 1000
+            }
+            Self::Time(time) => match time.parse::<i64>() {
+                Ok(seconds) => seconds.saturating_mul(1000),
+                Err(_) => time.parse::<jiff::Timestamp>()?.as_millisecond(),
+            },
+        };
+        Ok(Moment(millis))
+    }
 }
 
 fn held(running: &Running, client: &Client, which: &Which, order: &str) -> anyhow::Result<u8> {

@@ -1,5 +1,6 @@
 //! `ccfirewall run`: the live firewall.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -83,7 +84,9 @@ impl Args {
         for signal in [SIGTERM, SIGINT] {
             signal_hook::flag::register(signal, end.clone()).context("signals can't be heard")?;
         }
-        let told = describe(&config);
+        let (told, dry_run) = (describe(&config), config.dry_run);
+        // What is written has clients' addresses and lines in it.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o027));
         let app = match LiveApp::start(config, LiveOptions::default()) {
             Ok(app) => app,
             Err(error) => {
@@ -96,6 +99,9 @@ impl Args {
             Some((enforcer, warnings)) => {
                 eprintln!("  bans     by this process's agent, {enforcer}");
                 warnings.iter().for_each(|warning| eprintln!("  WARNING  {warning}"));
+            }
+            None if dry_run => {
+                eprintln!("  bans     by nobody; those of an earlier run stay in the kernel until their time")
             }
             None => eprintln!("  bans     by the agents that `ccfirewall agents` lists"),
         }
@@ -113,7 +119,8 @@ impl Args {
     }
 
     fn config(&self) -> anyhow::Result<Config> {
-        let Some((first, others)) = self.log.split_first() else {
+        let logs = whole_paths(&self.log)?;
+        let Some((first, others)) = logs.split_first() else {
             let path = self.config.as_deref().unwrap_or(Path::new(Config::PATH));
             let mut config = Config::load(path).map_err(|error| self.bad_config(error))?;
             config.dry_run |= self.dry_run;
@@ -162,6 +169,22 @@ impl Args {
             (ConfigError::Invalid { .. }, _) => Failure::settings(error.to_string()),
         }
     }
+}
+
+/// The logs by their whole paths, by which their positions are kept.
+fn whole_paths(logs: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut known = HashSet::new();
+    let mut whole = Vec::with_capacity(logs.len());
+    for log in logs {
+        let path = if log == Path::new("-") { log.clone() } else { std::path::absolute(log)? };
+        if !known.insert(std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone())) {
+            let message =
+                format!("--log {}: the same log twice, so its lines would count twice", log.display());
+            return Err(Failure::usage(message));
+        }
+        whole.push(path);
+    }
+    Ok(whole)
 }
 
 /// What is going to run.

@@ -31,7 +31,12 @@ pub(super) enum Output {
 
 impl Running {
     pub(super) fn client(&self) -> Client {
-        Client::new(&self.state.clone().unwrap_or_else(usual_state))
+        Client::new(&self.state())
+    }
+
+    /// The state folder that is meant.
+    pub(super) fn state(&self) -> PathBuf {
+        self.state.clone().unwrap_or_else(usual_state)
     }
 
     /// Writes what came back: as it is, or as `text` tells it.

@@ -202,7 +202,7 @@ impl Default for Protect {
 
 impl Store {
     /// The database's name in the state folder.
-    const DATABASE: &str = "ccfirewall.db";
+    pub(crate) const DATABASE: &str = "ccfirewall.db";
 }
 
 /// Files longer than this aren't read: whatever they are, they are no configuration.

@@ -102,7 +102,7 @@ impl Default for Options {
             refused_pause: Duration::from_secs(10),
             // Cheap, and how an idle lane learns that its agent was started anew.
             check_every: Duration::from_secs(1),
-            compare_every: Duration::from_secs(60),
+            compare_every: Duration::from_secs(10),
             adopt_within: Duration::from_secs(2),
             alarm_after: Duration::from_secs(5),
             unblock_within: Duration::from_secs(60),

@@ -144,8 +144,12 @@ impl HostGuards {
         if protect.ssh_peers {
             let sessions = sessions::logged_in(&mut self.files);
             self.note(Guard::SshSession, sessions, now);
-            let connected = self.connections.poll(&mut self.files, now);
-            self.note(Guard::SshSession, connected, now);
+            // Whoever holds a connection to sshd may be a stranger, so that counts only where nobody keeps account of
+            // sessions.
+            if !sessions::are_known(&mut self.files) {
+                let connected = self.connections.poll(&mut self.files, now);
+                self.note(Guard::SshSession, connected, now);
+            }
         }
         self.seen.retain(|_, seen| now.saturating_duration_since(*seen) <= LINGER);
         let mut guards: Vec<_> = self.fixed.iter().chain(self.seen.keys()).copied().collect();

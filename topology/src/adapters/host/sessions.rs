@@ -20,6 +20,11 @@ pub(super) fn logged_in(files: &mut Files) -> Vec<IpAddr> {
     found
 }
 
+/// Whether the machine keeps account of sessions at all.
+pub(super) fn are_known(files: &mut Files) -> bool {
+    files.exists("run/utmp") || files.exists("run/systemd/sessions")
+}
+
 /// Where the fields of glibc's `struct utmp` are. It has no header; records of a fixed length follow each other.
 struct Utmp {
     record: usize,

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use model::ban::Order;
 use model::network::Network;
 use model::units::{Moment, Second};
 use serde::Serialize;
@@ -55,6 +56,19 @@ pub struct BanRow {
     pub country: Option<String>,
     /// Who asked for it and why.
     pub note: Option<String>,
+}
+
+/// What an agent answered, as `block_log` and `unblock_log` have it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct AnswerRow {
+    /// The id of the ban.
+    pub ban: String,
+    /// The agent's name.
+    pub agent: String,
+    /// What it was asked for.
+    pub order: Order,
+    /// Its answer.
+    pub flag: i32,
 }
 
 /// How many rows there are.
@@ -119,6 +133,35 @@ impl History {
         }
         let rows = query.build().fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
         rows.iter().map(ban).collect::<Result<_, _>>().map_err(|e| self.failed(e))
+    }
+
+    /// What agents answered for bans.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn answers(&self, bans: &[BanRow]) -> Result<Vec<AnswerRow>, StoreError> {
+        let mut answers = Vec::new();
+        // SQLite takes so many values in a query, and more.
+        for bans in bans.chunks(500) {
+            for (table, order) in [("block_log", Order::Block), ("unblock_log", Order::Unblock)] {
+                let mut query = QueryBuilder::new("SELECT cuuid, server_ip, flag FROM ");
+                query.push(table).push(" WHERE cuuid IN (");
+                let mut ids = query.separated(", ");
+                bans.iter().for_each(|ban| {
+                    ids.push_bind(&ban.id);
+                });
+                query.push(") ORDER BY server_ip");
+                let rows = query.build().fetch_all(&self.pool).await.map_err(|e| self.failed(e))?;
+                let answer = |row: &SqliteRow| -> Result<AnswerRow, sqlx::Error> {
+                    let (ban, agent, flag) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+                    Ok(AnswerRow { ban, agent, order, flag })
+                };
+                let read: Result<Vec<_>, _> = rows.iter().map(answer).collect();
+                answers.extend(read.map_err(|e| self.failed(e))?);
+            }
+        }
+        Ok(answers)
     }
 
     /// How many rows there are.

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use bolts::ports::Notifier;
 use serde::Serialize;
 
-pub use history::{BanFilter, BanRow, Counts, History};
+pub use history::{AnswerRow, BanFilter, BanRow, Counts, History};
 pub use retention::Retention;
 
 use super::journal::{Fold, Journal};

@@ -63,6 +63,8 @@ pub struct Follow {
     tails: Vec<Tail>,
     looked: Option<Timestamp>,
     batches: u64,
+    /// Whether a mark said where live work begins.
+    begun: bool,
     /// Buffers that came back with acks.
     spare: Vec<Vec<u8>>,
 }
@@ -93,7 +95,7 @@ impl Follow {
         }
         config.status.change(|status| status.state = FollowState::Waiting);
         let (rebuild, tails, spare) = (VecDeque::new(), Vec::new(), Vec::new());
-        Ok(Self { config, start: Some(start), rebuild, tails, looked: None, batches: 0, spare })
+        Ok(Self { config, start: Some(start), rebuild, tails, looked: None, batches: 0, begun: false, spare })
     }
 
     /// Looks what is at the path.
@@ -339,7 +341,17 @@ impl Spout for Follow {
             return Next::Emit(batch);
         }
         match self.rebuild.is_empty().then(|| self.live(now)).flatten() {
-            Some(batch) => Next::Emit(batch),
+            Some(batch) => {
+                self.begun = true;
+                Next::Emit(batch)
+            }
+            // Without a line there would be no mark, and lines that come while we are down would be taken for those
+            // of before.
+            None if !self.begun && !self.tails.is_empty() => {
+                self.begun = true;
+                let nothing = Cut { batch: LineBatch::new(Vec::new()), length: 0 };
+                Next::Emit(self.emit(nothing, now))
+            }
             None => Next::Idle,
         }
     }
