@@ -148,10 +148,12 @@ impl Analysis {
         }
     }
 
-    /// From here on decisions count: what rebuilding found of bans gives way to how they are.
-    fn go_live(&mut self) {
+    /// From here on decisions count: what rebuilding found of bans gives way to how they are. Bans that are over have
+    /// done their work: requests of their time weren't counted.
+    fn go_live(&mut self, now: Second) {
         self.rebuilding = false;
         self.table.for_each(KeyState::not_enforced);
+        self.bans.retain(|ban| matches!(ban.now, BanNow::Until(end) if end >= now));
         self.take_bans();
         self.bans = Vec::new();
     }
@@ -188,8 +190,8 @@ impl Bolt for Analysis {
                 return;
             }
         };
-        if self.rebuilding && batch.mark.as_ref().is_some_and(|mark| !mark.rebuild) {
-            self.go_live();
+        if let Some(mark) = batch.mark.as_ref().filter(|mark| self.rebuilding && !mark.rebuild) {
+            self.go_live(mark.read_at.second());
         }
         let from = batch.lines.as_ref();
         let mut found = Found { batch: FindingBatch::default(), from, hit: 0, lines: Vec::new() };
@@ -246,7 +248,7 @@ impl Findings for Found<'_> {
 }
 
 /// So much of a line is kept with its record.
-const MAX_DETAIL: usize = 8 * 1024;
+const MAX_DETAIL: usize = 64 * 1024;
 
 /// How many established keys were active in which minute, each in the newest of its minutes.
 ///

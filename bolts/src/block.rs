@@ -332,16 +332,20 @@ impl Work {
     }
 }
 
-/// What a ledger tells analysis at the start: what is in force, and what was lifted lately.
+/// What a ledger tells analysis at the start: what is in force, and what ended lately, the oldest first.
 #[must_use]
 pub fn key_bans(ledger: &Ledger, settings: &Settings) -> Vec<KeyBan> {
-    let lifted = ledger.ended().filter(|ended| ended.cause != Ended::Expired).map(|ended| {
-        // What came in the second of the unban may have come before it.
-        (ended.ban.target, BanNow::Lifted(Second(ended.at.second().0 + 1)))
+    let ended = ledger.ended().map(|ended| {
+        let now = match ended.cause {
+            Ended::Expired => BanNow::Until(ended.ban.end.second()),
+            // What came in the second of the unban may have come before it.
+            Ended::ByHand | Ended::Guarded => BanNow::Lifted(Second(ended.at.second().0 + 1)),
+        };
+        (ended.ban.target, now)
     });
     let in_force = ledger.bans().map(|ban| (ban.target, BanNow::Until(ban.end.second())));
     let keyed = |(target, now)| Some(KeyBan { key: settings.keys.key_of(&target)?, now });
-    lifted.chain(in_force).filter_map(keyed).collect()
+    ended.chain(in_force).filter_map(keyed).collect()
 }
 
 impl Bolt for Block {

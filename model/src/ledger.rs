@@ -109,6 +109,9 @@ impl Ledger {
     /// Takes a change in. Applying one twice is like applying it once.
     pub fn apply(&mut self, change: &Change) {
         match change {
+            // What was extended isn't shortened by the news of its beginning, should that come later.
+            Change::Banned(ban)
+                if self.in_force(&ban.target, ban.end).is_some_and(|known| known.id == ban.id) => {}
             Change::Banned(ban) | Change::Extended(ban) => {
                 self.bans.insert(ban.target, ban.clone());
             }
@@ -390,6 +393,16 @@ mod tests {
         assert!(matches!(over, Change::Unbanned { cause: Ended::Expired, .. }));
         let next = ledger.decided(&decision(1, 100, 10), Moment(112_000)).unwrap();
         assert_ne!(next.ban().id, first.ban().id, "another ban, though of the same second");
+    }
+
+    #[test]
+    fn news_in_the_wrong_order_shorten_nothing() {
+        let mut ledger = Ledger::default();
+        let first = ledger.decided(&decision(1, 100, 10), Moment(100_000)).unwrap();
+        let longer = Change::Extended(Ban { end: Moment(150_000), ..first.ban().clone() });
+        ledger.apply(&longer);
+        ledger.apply(&first);
+        assert_eq!(ledger.in_force(&target(1), Moment(149_000)).unwrap().end, Moment(150_000));
     }
 
     #[test]

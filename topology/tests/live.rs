@@ -418,3 +418,70 @@ fn a_ban_that_follows_at_once_ends_the_one_before() {
         "{changes:?}"
     );
 }
+
+#[test]
+fn what_is_held_stays_held_until_somebody_looks() {
+    let settings = SETTINGS.replace("{", r#"{"max_new_bans_per_minute": 1, "#);
+    let mut site = Site::new(&settings.replace("60", "600"));
+    let others = ["192.0.2.1", "192.0.2.2"];
+    site.requests(&[(ATTACKER, 10), (others[0], 10), (others[1], 10)], 0);
+    let held = site.changes().into_iter().filter(|change| matches!(change, Change::Held { .. })).count();
+    assert_eq!(held, 2);
+    site.advance(120);
+    site.requests(&[(others[0], 10), (others[1], 10)], 0);
+    assert_eq!(site.changes(), [], "room under the cap doesn't mean that somebody has looked");
+
+    let settings = settings.replace("198.51.100.0/24", "192.0.2.1");
+    site.settings.store(Settings::parse(settings).unwrap().settings);
+    assert!(matches!(site.ask(CommandOrder::Release(None)), Reply::Done(_)));
+    let changes = site.changes();
+    let banned: Vec<&Ban> = changes
+        .iter()
+        .filter_map(|change| if let Change::Banned(ban) = change { Some(ban) } else { None })
+        .collect();
+    assert_eq!(banned.len(), 1, "{changes:?}");
+    assert_eq!(banned[0].target, target(others[1]), "the other one came on the allowlist meanwhile");
+}
+
+#[test]
+fn an_address_of_ipv6_is_unbanned_by_itself() {
+    let mut site = Site::new(SETTINGS);
+    site.requests(&[("2001:db8:1:2::7", 10)], 0);
+    assert_eq!(site.banned()[0].target, target("2001:db8:1:2::/64"));
+    let refused = site.ask(CommandOrder::Unban(target("2001:db8::/32")));
+    assert!(matches!(refused, Reply::Refused(why) if why.contains("2001:db8:1:2::/64")));
+    let reply = site.ask(CommandOrder::Unban(target("2001:db8:1:2::9")));
+    assert!(matches!(reply, Reply::Done(changes) if changes.len() == 1));
+}
+
+#[test]
+fn a_clock_that_is_set_changes_no_bans_length() {
+    for millis in [7_200_000, -7_200_000] {
+        let mut site = Site::new(SETTINGS);
+        site.requests(&[(ATTACKER, 10)], 0);
+        let before = site.banned()[0].clone();
+        site.ask(CommandOrder::ClockStep { millis });
+        let changes = site.changes();
+        let [Change::Extended(after)] = &changes[..] else { panic!("{changes:?}") };
+        assert_eq!((after.end.0 - before.end.0, after.length()), (millis, before.length()));
+    }
+}
+
+#[test]
+fn after_a_restart_requests_of_a_bans_time_still_dont_count() {
+    let mut site = Site::new(&SETTINGS.replace("60", "3"));
+    // The line came late, so the ban lasts longer than event time alone says.
+    site.requests(&[(ATTACKER, 10)], 2);
+    let mut ledger = Ledger::default();
+    site.advance(4);
+    site.changes().iter().for_each(|change| ledger.apply(change));
+    assert!(ledger.is_empty(), "it is over");
+
+    let mut again = Site::with(&SETTINGS.replace("60", "3"), ledger, 1);
+    again.advance(4);
+    again.batch(&[(ATTACKER, 10)], 6, true).batch(&[(ATTACKER, 9)], 2, true);
+    again.requests(&[(ATTACKER, 1)], 0);
+    assert_eq!(again.changes(), [], "nine of them came while it was banned");
+    again.requests(&[(ATTACKER, 9)], 0);
+    assert_eq!(again.banned().len(), 1);
+}

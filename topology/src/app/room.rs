@@ -48,7 +48,9 @@ impl Room {
 
     fn alarms(&self) -> Vec<Problem> {
         let problem = |alarm: bolts::ports::Alarm| Problem { kind: alarm.kind.to_owned(), text: alarm.text };
-        self.board.alarms().into_iter().map(problem).collect()
+        let lost = self.sources.iter().filter_map(|(_, watched)| watched.possible_loss());
+        let lost = lost.map(|text| Problem { kind: "possible_loss".to_owned(), text });
+        self.board.alarms().into_iter().map(problem).chain(lost).collect()
     }
 }
 

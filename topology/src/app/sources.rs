@@ -145,6 +145,14 @@ fn follow(
 }
 
 impl Watched {
+    /// What may have been lost since the start, and why.
+    pub(super) fn possible_loss(&self) -> Option<String> {
+        match self {
+            Self::Followed(status) => status.now().last_loss,
+            Self::Piped(_) | Self::Nothing => None,
+        }
+    }
+
     /// How the source is.
     pub(super) fn health(&self, name: &Arc<str>) -> SourceHealth {
         let (behind_bytes, last_error) = match self {

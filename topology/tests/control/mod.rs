@@ -95,7 +95,7 @@ impl Fake {
                 let targets = target.map_or_else(|| held_targets(&ledger), |target| vec![target]);
                 targets.iter().filter_map(|target| ledger.discarded(target, now)).collect()
             }
-            CommandOrder::Adopt(_) => Vec::new(),
+            CommandOrder::Adopt(_) | CommandOrder::ClockStep { .. } => Vec::new(),
         };
         changes.iter().for_each(|change| ledger.apply(change));
         Reply::Done(changes)

@@ -98,7 +98,7 @@ impl Default for Options {
             connect: Duration::from_secs(2),
             call: Duration::from_secs(5),
             first_pause: Duration::from_millis(100),
-            longest_pause: Duration::from_secs(5),
+            longest_pause: Duration::from_secs(2),
             refused_pause: Duration::from_secs(10),
             // Cheap, and how an idle lane learns that its agent was started anew.
             check_every: Duration::from_secs(1),

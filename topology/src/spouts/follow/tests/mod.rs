@@ -99,6 +99,8 @@ fn text(batches: &[LineBatch]) -> String {
 #[test]
 fn whole_lines_with_marks_as_they_come() {
     let mut log = Log::with(Some("old\nunfin"), Start::End);
+    let first = log.next().expect("a mark of where live work begins, before any line");
+    assert_eq!((first.records(), first.mark.unwrap().next.offset), (0, 4));
     assert!(log.next().is_none());
     append(&log.path, "ished\ntwo\nthr");
     let batch = log.next().unwrap();
@@ -107,13 +109,13 @@ fn whole_lines_with_marks_as_they_come() {
     let mark = batch.mark.clone().unwrap();
     let known = fs::metadata(&log.path).unwrap();
     assert_eq!(mark.next.file, id_of(&known));
-    assert_eq!((mark.next.offset, mark.batch, &*mark.source), (19, 0, "log"));
+    assert_eq!((mark.next.offset, mark.batch, &*mark.source), (19, 1, "log"));
     assert_eq!(mark.read_at, Moment(log.millis as i64));
     assert!(mark.caught_up && !mark.rebuild && mark.older.is_empty());
     assert!(log.next().is_none());
     append(&log.path, "ee\n");
     let mark = log.next().unwrap().mark.unwrap();
-    assert_eq!((mark.next.offset, mark.batch), (25, 1));
+    assert_eq!((mark.next.offset, mark.batch), (25, 2));
     let status = log.status.now();
     assert_eq!((status.state, status.lines, status.bytes), (FollowState::Live, 3, 21));
     assert_eq!((status.problem, status.possible_losses), (None, 0));
