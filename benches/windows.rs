@@ -46,7 +46,7 @@ fn ours(batches: Vec<HitBatch>) -> (Analysis, u64) {
     let mut out = TestCollector::new();
     let mut decisions = 0;
     for batch in batches {
-        analysis.execute(batch, &mut out.collector());
+        analysis.execute(batch.into(), &mut out.collector());
         decisions += out.take().iter().map(|found| found.decisions.len() as u64).sum::<u64>();
     }
     (analysis, decisions)
@@ -73,7 +73,8 @@ fn baseline(hits: &[Hit]) -> (HashMap<u128, VecDeque<i64>>, u64) {
 
 fn benches(c: &mut Criterion) {
     let hits = hits();
-    let batches: Vec<HitBatch> = hits.chunks(BATCH).map(|hits| HitBatch { hits: hits.to_vec() }).collect();
+    let batches: Vec<HitBatch> =
+        hits.chunks(BATCH).map(|hits| HitBatch { hits: hits.to_vec(), ..HitBatch::default() }).collect();
     let mut group = c.benchmark_group("windows");
     group.throughput(Throughput::Elements(REQUESTS as u64));
     group.bench_function("ours", |bench| {

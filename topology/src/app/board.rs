@@ -48,12 +48,20 @@ fn tell(change: &Change) {
     let country = ban.place.as_ref().and_then(|place| place.country.as_deref()).unwrap_or("-");
     let (target, rule, seconds) = (&ban.target, &ban.rule, ban.length().0);
     match change {
-        Change::Banned(_) => tracing::info!(%target, country, %rule, seconds, count = ban.count, "ban"),
-        Change::Extended(_) => tracing::info!(%target, country, %rule, seconds, "ban changed"),
-        Change::Unbanned { cause, .. } => tracing::info!(%target, country, %rule, ?cause, "unban"),
-        Change::Held { cap, .. } => tracing::warn!(%target, country, %rule, %cap, "ban held back"),
+        Change::Banned(_) => {
+            tracing::info!(%target, country, %rule, seconds, count = ban.count, "ban");
+        }
+        Change::Extended(_) => {
+            tracing::info!(%target, country, %rule, seconds, "ban changed");
+        }
+        Change::Unbanned { cause, .. } => {
+            tracing::info!(%target, country, %rule, ?cause, "unban");
+        }
+        Change::Held { cap, .. } => {
+            tracing::warn!(%target, country, %rule, %cap, "ban held back");
+        }
         Change::Unheld { released, .. } => {
-            tracing::info!(%target, country, %rule, released, "not held any more")
+            tracing::info!(%target, country, %rule, released, "not held any more");
         }
     }
 }

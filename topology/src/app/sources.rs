@@ -103,7 +103,7 @@ impl Opened {
                 let failure = PipeFailure::default();
                 let piped = Piped::new("-".into(), std::io::stdin(), BATCH_BYTES, failure.clone());
                 let piped = piped.context("standard input can't be read")?;
-                ("-".into(), Watched::Piped(failure), Source::Piped(piped))
+                ("-".into(), Watched::Piped(failure), Source::Piped(Box::new(piped)))
             }
             Input::Generate(Generate { rate, clients, attackers, seed }) => {
                 let traffic =

@@ -7,7 +7,7 @@ mod verdict;
 
 use std::fs::{self, File};
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -66,7 +66,7 @@ impl Args {
     pub(super) fn run(self) -> anyhow::Result<u8> {
         let folder = tempfile::Builder::new().prefix("ccfirewall-demo-").tempdir()?;
         let keep = self.keep.then(|| folder.path().to_owned());
-        let outcome = self.play(folder.path().to_owned());
+        let outcome = self.play(folder.path());
         if let Some(path) = keep {
             drop(folder.keep());
             println!("\nEverything is still in {}", path.display());
@@ -74,7 +74,7 @@ impl Args {
         outcome
     }
 
-    fn play(&self, folder: PathBuf) -> anyhow::Result<u8> {
+    fn play(&self, folder: &Path) -> anyhow::Result<u8> {
         let log = folder.join("access.log");
         let settings = folder.join("settings.json");
         fs::write(&settings, SETTINGS)?;
@@ -99,8 +99,7 @@ impl Args {
         };
         let database = config.store.database.clone();
         let config = Config { http: crate::config::Http { listen: ([127, 0, 0, 1], 0).into() }, ..config };
-        let options =
-            LiveOptions { agents: agents.addresses(), sinks: vec![story.clone()], ..LiveOptions::default() };
+        let options = LiveOptions { agents: agents.addresses(), sinks: vec![story.clone()] };
         let app = LiveApp::start(config, options).context("the firewall can't start")?;
         let address = app.http_address();
         story.say(&format!("pages: http://{address}/healthz  /metrics  /api/v1/status"));

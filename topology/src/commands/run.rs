@@ -101,7 +101,9 @@ impl Args {
                 warnings.iter().for_each(|warning| eprintln!("  WARNING  {warning}"));
             }
             None if dry_run => {
-                eprintln!("  bans     by nobody; those of an earlier run stay in the kernel until their time")
+                eprintln!(
+                    "  bans     by nobody; those of an earlier run stay in the kernel until their time"
+                );
             }
             None => eprintln!("  bans     by the agents that `ccfirewall agents` lists"),
         }
@@ -122,7 +124,7 @@ impl Args {
         let logs = whole_paths(&self.log)?;
         let Some((first, others)) = logs.split_first() else {
             let path = self.config.as_deref().unwrap_or(Path::new(Config::PATH));
-            let mut config = Config::load(path).map_err(|error| self.bad_config(error))?;
+            let mut config = Config::load(path).map_err(|error| self.bad_config(&error))?;
             config.dry_run |= self.dry_run;
             return Ok(config);
         };
@@ -160,8 +162,8 @@ impl Args {
         Ok(config)
     }
 
-    fn bad_config(&self, error: ConfigError) -> anyhow::Error {
-        match (&error, &self.config) {
+    fn bad_config(&self, error: &ConfigError) -> anyhow::Error {
+        match (error, &self.config) {
             (ConfigError::Unreadable { .. }, None) => Failure::usage(format!(
                 "{error}\nname a configuration with --config, or a log with --log (see --help)"
             )),

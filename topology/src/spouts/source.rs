@@ -12,7 +12,7 @@ pub enum Source {
     /// A log that grows.
     Follow(Box<Follow>),
     /// Standard input.
-    Piped(Piped),
+    Piped(Box<Piped>),
     /// Made-up traffic.
     Generated(Box<Generated>),
     /// One that couldn't be opened.

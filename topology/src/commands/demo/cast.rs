@@ -92,7 +92,7 @@ impl Cast {
                         IpAddr::V4(_) => Network::host(address),
                         IpAddr::V6(_) => Network::new(address, 64),
                     },
-                    path: if number % 2 == 0 { "/search?q=" } else { "/login?user=" },
+                    path: if number.is_multiple_of(2) { "/search?q=" } else { "/login?user=" },
                     begins: Duration::from_millis(1_000 + 700 * number as u64),
                     rate: 80,
                 });

@@ -198,7 +198,7 @@ impl BanSink for Story {
                 }
                 Change::Extended(_) => self.say(&format!("longer  {}", self.ban(ban))),
                 Change::Held { .. } | Change::Unheld { .. } => {
-                    self.say(&format!("held    {}", self.ban(ban)))
+                    self.say(&format!("held    {}", self.ban(ban)));
                 }
             }
         }
