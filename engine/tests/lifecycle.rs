@@ -47,6 +47,30 @@ impl Bolt for Sum {
 }
 
 #[test]
+fn ticks_go_on_when_the_clock_is_set_back() {
+    let (feed, outer, inner) = (Feed::new(), Capture::<Numbers>::new(), Capture::<Numbers>::new());
+    let mut t = TopologyBuilder::new("set-back");
+    let numbers = t.spout("numbers", 1, feed.spout());
+    let sums = t.bolt("outer", 1, |_| Sum::default()).shuffle(&numbers);
+    let of_spout = t.local_bolt("inner", &numbers, |_| Sum::default());
+    let _outer = t.bolt("outer-seen", 1, outer.bolt()).shuffle(&sums);
+    let _inner = t.local_bolt("inner-seen", &of_spout, inner.bolt());
+    let mut driver = TopologyTestDriver::new(t.build().expect("it is sound"));
+    feed.push(vec![5]);
+    driver.run_until_idle();
+    driver.advance(Duration::from_secs(7_200));
+    let seen = |capture: &Capture<Numbers>| capture.take().iter().map(|tick| tick[0]).collect::<Vec<_>>();
+    assert_eq!((seen(&outer), seen(&inner)), (vec![7_200_000], vec![7_200_000]));
+    driver.set_back(Duration::from_secs(7_100));
+    for _ in 0..3 {
+        driver.advance(Duration::from_millis(100));
+    }
+    for ticks in [seen(&outer), seen(&inner)] {
+        assert!(ticks.len() >= 3 && ticks.iter().all(|&at| (100_000..=100_300).contains(&at)), "{ticks:?}");
+    }
+}
+
+#[test]
 fn ticks_come_when_their_interval_has_passed() {
     let (feed, fast, slow) = (Feed::new(), Capture::<Numbers>::new(), Capture::<Numbers>::new());
     let mut t = TopologyBuilder::new("ticks");

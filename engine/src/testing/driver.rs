@@ -65,6 +65,13 @@ impl TopologyTestDriver {
         self.run_until_idle();
     }
 
+    /// Sets the clock back, as may happen to any machine's, and works until there is nothing to do.
+    pub fn set_back(&mut self, by: Duration) {
+        let now = self.clock.now().since(Timestamp::default() + by);
+        self.clock.set(Timestamp::default() + now);
+        self.run_until_idle();
+    }
+
     /// The time on the driver's clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {
