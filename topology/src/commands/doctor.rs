@@ -22,6 +22,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use indicatif::ProgressBar;
 use model::line::LogFormat;
+use model::network::NetworkSet;
 use model::settings::Settings;
 
 use super::running::Output;
@@ -147,6 +148,13 @@ fn log(path: &Path, format: &LogFormat, settings: &Settings, report: &mut Report
     report.add(when::clock(read.newest.max(grown.lines.newest), &grown, settings.max_event_age));
     report.add(nginx::buffering(path, Path::new(nginx::FOLDER), &grown));
     report.add(reach::judge(&read.peers, &settings.trusted_proxies));
+}
+
+/// Why a drop on this machine may not reach the clients of a log, or may cut off a proxy before them; `None` where
+/// nothing speaks for that. `run` asks before it begins.
+pub(super) fn reach_doubt(path: &Path, format: &LogFormat, trusted: &NetworkSet) -> Option<String> {
+    let tail = logs::tail(path).ok()?;
+    reach::judge(&lines::read(&tail, format).peers, trusted).doubt()
 }
 
 /// Looks twice, unless one look tells enough.

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use model::line::LogFormat;
+use model::settings::Settings;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::{BAD_SETTINGS, FAILED, Failure, OK, inputs};
+use super::{BAD_SETTINGS, FAILED, Failure, OK, doctor, inputs};
 use crate::adapters::settings_file::NoSettings;
 use crate::app::{LiveApp, LiveOptions};
 use crate::config::{Config, ConfigError, EnforcerChoice, Input, default_state};
@@ -85,6 +86,7 @@ impl Args {
             signal_hook::flag::register(signal, end.clone()).context("signals can't be heard")?;
         }
         let (told, dry_run) = (describe(&config), config.dry_run);
+        let doubts = reach_doubts(&config);
         // What is written has clients' addresses and lines in it.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o027));
         let app = match LiveApp::start(config, LiveOptions::default()) {
@@ -107,6 +109,7 @@ impl Args {
             }
             None => eprintln!("  bans     by the agents that `ccfirewall agents` lists"),
         }
+        doubts.iter().for_each(|doubt| eprintln!("  WARNING  {doubt}"));
         eprintln!("  pages    http://{0}/healthz, /metrics, /api/v1/status", app.http_address());
         while !end.load(Ordering::Relaxed) && !app.has_ended() && !app.has_broken() {
             std::thread::park_timeout(LOOK);
@@ -187,6 +190,18 @@ fn whole_paths(logs: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
         whole.push(path);
     }
     Ok(whole)
+}
+
+/// Before whom bans would stand in the wrong place: behind a proxy, a drop hits the proxy and all who come by it.
+fn reach_doubts(config: &Config) -> Vec<String> {
+    let settings = config.settings.as_deref().and_then(|path| inputs::read_settings(path).ok());
+    let settings = settings.map_or_else(Settings::default, |parsed| parsed.settings);
+    let doubt = |source: &crate::config::Source| {
+        let Input::Log { path, .. } = &source.input else { return None };
+        let doubt = doctor::reach_doubt(path, &source.format, &settings.trusted_proxies)?;
+        Some(format!("{}: {doubt}", path.display()))
+    };
+    config.sources.iter().filter_map(doubt).collect()
 }
 
 /// What is going to run.

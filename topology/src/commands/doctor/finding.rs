@@ -59,6 +59,14 @@ impl Finding {
     }
 }
 
+impl Finding {
+    /// What is wrong and what to do; `None` where nothing is.
+    pub(super) fn doubt(self) -> Option<String> {
+        let mend = self.mend.map(|mend| format!("; {mend}")).unwrap_or_default();
+        (self.level > Level::Ok).then(|| format!("{}{mend}", self.found))
+    }
+}
+
 /// All that was found.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Report {
