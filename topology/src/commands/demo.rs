@@ -4,6 +4,7 @@ mod agents;
 mod cast;
 mod story;
 mod verdict;
+mod writer;
 
 use std::fs::{self, File};
 use std::io::{IsTerminal as _, Write as _};
@@ -48,6 +49,11 @@ pub(super) struct Args {
     #[arg(long)]
     keep: bool,
 }
+
+/// How many agents there are.
+const AGENTS: usize = 3;
+/// So many requests fill a window of the rules below.
+const FILLS_A_WINDOW: u64 = 50;
 
 /// The rules of the demo: quick enough that everything happens while somebody looks on.
 const SETTINGS: &str = r#"{
@@ -118,7 +124,7 @@ impl Args {
             let file = fs::OpenOptions::new().append(true).open(&log)?;
             std::thread::Builder::new()
                 .name("visitors".to_owned())
-                .spawn(move || cast::write(&story, file, rate, ends, &stop))?
+                .spawn(move || writer::write(&story, file, rate, ends, &stop))?
         };
         let lines = writer.join().map_err(|_| anyhow::anyhow!("the writer of the log panicked"))??;
         stop.store(true, Ordering::Relaxed);

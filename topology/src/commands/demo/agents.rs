@@ -11,12 +11,10 @@ use agent::key::Key;
 use agent::{Choice, Config, Running};
 use nix::sched::{CloneFlags, unshare};
 
+use super::AGENTS;
 use super::story::Story;
 use crate::adapters::fleet::AgentConfig;
 use crate::app::random_key;
-
-/// How many there are.
-pub(super) const AGENTS: usize = 3;
 
 pub(super) struct DemoAgents {
     running: Vec<(AgentConfig, Running)>,

@@ -7,16 +7,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use agent::Observer;
 use bolts::ports::BanSink;
 use bolts::tuples::LiveStatus;
-use model::ban::{Ban, Change, Ended, Reason};
+use model::ban::{Ban, Change, Reason};
 use model::network::Network;
 use model::units::Moment;
 
-use super::agents::AGENTS;
 use super::cast::Cast;
-use super::verdict::Verdict;
-
-/// So many requests fill a window of the demo's settings.
-pub(super) const FILLS_A_WINDOW: u64 = 50;
+use super::verdict::{Act, Verdict};
 
 /// The story so far.
 pub(super) struct Story {
@@ -33,40 +29,6 @@ pub(super) struct Told {
     /// Bans of others.
     pub(super) wrongly: Vec<Ban>,
     in_force: HashMap<Network, Ban>,
-}
-
-/// What became of an attacker in a wave.
-#[derive(Clone, Default)]
-pub(super) struct Act {
-    /// When the request that filled the window was written.
-    filled: Option<Instant>,
-    pub(super) ban: Option<Ban>,
-    /// When each agent had it in force.
-    enforced: [Option<Instant>; AGENTS],
-    pub(super) over: Option<(Moment, Ended)>,
-    /// When each agent was told to let it go.
-    lifted: [Option<Moment>; AGENTS],
-}
-
-/// So much late an unban may be: ticks come every tenth of a second, and machines are busy.
-const ON_TIME: i64 = 1_000;
-
-impl Act {
-    /// From the log to each agent.
-    pub(super) fn latencies(&self) -> impl Iterator<Item = Duration> {
-        let filled = self.filled;
-        self.enforced.iter().filter_map(move |at| Some(at.as_ref()?.saturating_duration_since(filled?)))
-    }
-
-    pub(super) fn is_enforced(&self) -> bool {
-        self.enforced.iter().all(Option::is_some)
-    }
-
-    pub(super) fn ended_on_time(&self) -> bool {
-        let (Some(ban), Some((at, Ended::Expired))) = (&self.ban, self.over) else { return false };
-        let on_time = |at: Moment| (0..=ON_TIME).contains(&(at.0 - ban.end.0));
-        on_time(at) && self.lifted.iter().all(|lifted| lifted.is_some_and(on_time))
-    }
 }
 
 impl Story {

@@ -1,15 +1,49 @@
 //! What the demo came to.
 
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bolts::tuples::LineCounts;
-use model::ban::Ban;
+use model::ban::{Ban, Ended};
 use model::network::Network;
+use model::units::Moment;
 
 use super::super::report_text::table;
-use super::agents::AGENTS;
-use super::story::Act;
+use super::AGENTS;
+
+/// What became of an attacker in a wave.
+#[derive(Clone, Default)]
+pub(super) struct Act {
+    /// When the request that filled the window was written.
+    pub(super) filled: Option<Instant>,
+    pub(super) ban: Option<Ban>,
+    /// When each agent had it in force.
+    pub(super) enforced: [Option<Instant>; AGENTS],
+    pub(super) over: Option<(Moment, Ended)>,
+    /// When each agent was told to let it go.
+    pub(super) lifted: [Option<Moment>; AGENTS],
+}
+
+/// So much late an unban may be: ticks come every tenth of a second, and machines are busy.
+const ON_TIME: i64 = 1_000;
+
+impl Act {
+    /// From the log to each agent.
+    pub(super) fn latencies(&self) -> impl Iterator<Item = Duration> {
+        let filled = self.filled;
+        self.enforced.iter().filter_map(move |at| Some(at.as_ref()?.saturating_duration_since(filled?)))
+    }
+
+    pub(super) fn is_enforced(&self) -> bool {
+        self.enforced.iter().all(Option::is_some)
+    }
+
+    pub(super) fn ended_on_time(&self) -> bool {
+        let (Some(ban), Some((at, Ended::Expired))) = (&self.ban, self.over) else { return false };
+        let on_time = |at: Moment| (0..=ON_TIME).contains(&(at.0 - ban.end.0));
+        on_time(at) && self.lifted.iter().all(|lifted| lifted.is_some_and(on_time))
+    }
+}
 
 /// What happened, to be judged.
 pub(super) struct Verdict {
