@@ -228,7 +228,7 @@ impl Block {
     /// prefix.
     fn banned_as(&self, target: &Network, settings: &Settings) -> Result<Network, String> {
         let counted = settings.keys.network(settings.keys.key(target.first()));
-        let known = |target: &Network| self.ledger.bans().any(|ban| ban.target == *target);
+        let known = |target: &Network| self.ledger.in_force(target, self.now).is_some();
         if let Some(banned) = [*target, counted].into_iter().find(known) {
             return Ok(banned);
         }
