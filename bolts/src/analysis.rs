@@ -2,6 +2,7 @@
 //! comes back from block, so that a ban that is lifted or not enforced isn't taken for one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ahash::RandomState;
 use engine::{Bolt, Collector, TaskContext, task_for};
@@ -31,6 +32,8 @@ pub struct Analysis {
     keys: KeyScheme,
     /// With live sources: which task it is, of how many.
     part: (usize, usize),
+    /// Of which worker, where there are several.
+    worker: Option<Arc<str>>,
     active: ActiveKeys,
     /// How bans are, until the first live batch: what rebuilds windows may find again what was lifted since.
     bans: Vec<KeyBan>,
@@ -54,6 +57,7 @@ impl Analysis {
             max_bytes,
             keys,
             part: (0, 1),
+            worker: None,
             active: ActiveKeys::default(),
             bans: Vec::new(),
             rebuilding: true,
@@ -64,6 +68,22 @@ impl Analysis {
     #[must_use]
     pub fn knowing(self, bans: &[KeyBan]) -> Self {
         Self { bans: bans.to_vec(), ..self }
+    }
+
+    /// The same, as a part of that worker.
+    #[must_use]
+    pub fn of_worker(self, worker: Arc<str>) -> Self {
+        Self { worker: Some(worker), ..self }
+    }
+
+    /// Forgets all keys: others are about to come, and of those that stay the lines come once more.
+    fn begin_anew(&mut self, bans: KeyBans) {
+        self.table = KeyTable::new(self.max_bytes, RandomState::new());
+        self.active = ActiveKeys::default();
+        self.newest = Second::NEVER;
+        self.rebuilding = true;
+        self.bans = bans.0;
+        self.take_bans();
     }
 
     fn insert(&mut self, key: Key, hash: u64) -> EntryId {
@@ -190,6 +210,10 @@ impl Bolt for Analysis {
                 return;
             }
         };
+        let mut batch = batch;
+        if let Some(bans) = batch.anew.take() {
+            self.begin_anew(bans);
+        }
         if let Some(mark) = batch.mark.as_ref().filter(|mark| self.rebuilding && !mark.rebuild) {
             self.go_live(mark.read_at.second());
         }
@@ -204,7 +228,8 @@ impl Bolt for Analysis {
             Some(mark) if mark.rebuild => {}
             Some(mark) => {
                 let established = self.active.count(self.newest);
-                findings.live = Some(LivePart { mark, part: self.part, established, lines });
+                findings.live =
+                    Some(LivePart { mark, part: self.part, established, lines, worker: self.worker.clone() });
                 out.emit(findings);
             }
         }

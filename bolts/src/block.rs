@@ -22,6 +22,9 @@ use crate::tuples::{
     RuledRecord, Ruling,
 };
 
+/// A worker that says nothing for so many milliseconds is gone.
+const GONE_AFTER: i64 = 60_000;
+
 /// The bolt. One task.
 pub struct Block {
     settings: SettingsPort,
@@ -29,8 +32,8 @@ pub struct Block {
     replies: Arc<dyn CommandReplies>,
     ledger: Ledger,
     caps: Caps,
-    /// Established and active keys, as each task of analysis last said.
-    established: Vec<u64>,
+    /// Established and active keys, as each task of analysis last said, and when; by worker and task.
+    established: HashMap<(Option<Arc<str>>, usize), (u64, Moment)>,
     /// Batches of which some tasks haven't said yet what they found.
     waiting: HashMap<(Arc<str>, u64), Vec<FindingBatch>>,
     now: Moment,
@@ -53,7 +56,7 @@ impl Block {
             replies,
             caps: Caps::after(&ledger),
             ledger,
-            established: Vec::new(),
+            established: HashMap::new(),
             waiting: HashMap::new(),
             now: Moment::default(),
             looked_with: 0,
@@ -63,8 +66,7 @@ impl Block {
     fn findings(&mut self, batch: FindingBatch, out: &mut Collector<'_, Ruled>) {
         let Some(live) = &batch.live else { return };
         let (part, of) = live.part;
-        self.established.resize(of, 0);
-        self.established[part] = live.established;
+        self.established.insert((live.worker.clone(), part), (live.established, live.mark.read_at));
         if of == 1 {
             return self.rule(vec![batch], out);
         }
@@ -106,8 +108,10 @@ impl Block {
         let settings = self.settings.load();
         let settings = settings.settings();
         let target = decision.target;
-        if settings.guards(&target) {
-            // The guards were changed a moment ago, or analysis would have seen it.
+        let too_old = self.now.second().0 - decision.time.0 > i64::from(settings.max_event_age.0);
+        if settings.guards(&target) || too_old {
+            // The guards were changed a moment ago, or analysis would have seen it; and it would have seen how old the
+            // line was, but the decision may have waited since, where workers had no owner.
             work.key_ban(settings, &target, BanNow::NotEnforced);
             return None;
         }
@@ -128,13 +132,21 @@ impl Block {
             return Some(id);
         }
         let id = ban.id;
-        let established = self.established.iter().sum();
+        let established = self.established();
         let change = match self.caps.holds(&ban, settings, established, self.now) {
             Some(cap) => Change::Held { ban, cap },
             None => Change::Banned(ban),
         };
         self.change(change, settings, work);
         Some(id)
+    }
+
+    /// How many established clients are active. A worker that was silent for a minute is gone, and its clients are
+    /// another's by now.
+    fn established(&mut self) -> u64 {
+        let now = self.now;
+        self.established.retain(|(worker, _), (_, said)| worker.is_none() || now.0 - said.0 < GONE_AFTER);
+        self.established.values().map(|&(keys, _)| keys).sum()
     }
 
     /// Ends a ban whose time is over before its timer says so: another one is about to take its place.

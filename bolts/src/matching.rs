@@ -77,7 +77,7 @@ impl Bolt for Match {
         let mark = batch.lines.mark;
         if !hits.is_empty() || mark.is_some() {
             let lines = mark.is_some().then_some(HitLines { bytes: batch.lines.bytes, starts });
-            out.emit(HitBatch { hits, lines, mark, ipv6_prefix: batch.ipv6_prefix });
+            out.emit(HitBatch { hits, lines, mark, ipv6_prefix: batch.ipv6_prefix, anew: None });
         }
     }
 }

@@ -128,6 +128,12 @@ impl RuleSet {
         self.rules.get(id.0 as usize)?.as_ref()
     }
 
+    /// The number of the rule of that name, where it is in force.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<RuleId> {
+        self.iter().find(|(_, rule)| &*rule.name == name).map(|(id, _)| id)
+    }
+
     /// All rules, the global one first.
     pub fn iter(&self) -> impl Iterator<Item = (RuleId, &Rule)> {
         let numbered = self.rules.iter().enumerate();

@@ -6,5 +6,6 @@ pub mod app;
 pub mod commands;
 pub mod config;
 pub mod control;
+pub mod exchange;
 pub mod spouts;
 pub mod wiring;

@@ -19,21 +19,35 @@
 //!                     └──────────────────────────────────────────────▶ report┘ totals  │
 //!  outcomes ────────────────────────────────────────────────────────────▶└─────────────┘
 //! ```
+//!
+//! With more than one worker the same picture is cut in three, and topics carry what crosses the cuts (see
+//! [`exchange`](crate::exchange)):
+//!
+//! ```text
+//!  matching    lines ─shuffle─▶ format ─local─▶ match ─shuffle─▶ send ─▶ (hits)
+//!  analysing   (hits) ─▶ hits ─fields─▶ analysis ─local─▶ geoip ─shuffle─▶ send ─▶ (findings)
+//!              (bans) ─▶ told_bans ─fields─▲
+//!  owning      (findings) ─▶ findings ─▶ block and all behind it, as above; key_bans ─shuffle─▶ tell ─▶ (bans)
+//! ```
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bolts::block::key_bans;
 use bolts::live_report::Counts;
 use bolts::ports::{
     BanSink, CommandReplies, EventStore, Notifier, PlaceLookup, SettingsPort, StatusSink, SummarySink,
 };
-use bolts::tuples::{Command, Formatted, LineBatch, Outcomes, Ruled};
+use bolts::tuples::{
+    Command, FindingBatch, Formatted, HitBatch, KeyBans, LineBatch, LineCounts, Outcomes, Ruled,
+};
 use bolts::{Analysis, Block, Enforce, Format, GeoIp, LiveReport, Match, Report, Store, Survey, Unblock};
-use engine::{BuildErrors, Spout, TaskContext, Topology, TopologyBuilder};
+use engine::{BuildErrors, Spout, Stream, TaskContext, Topology, TopologyBuilder};
 use model::distinct::EXACT_TO;
 use model::ledger::Ledger;
 use model::line::LogFormat;
 
+use crate::exchange::{SendFindings, SendHits, SendKeyBans};
 use crate::spouts::log_files::{Lines, LogFiles};
 
 /// What a replay is made of.
@@ -100,6 +114,18 @@ pub struct Live {
     pub settings: SettingsPort,
     /// Where addresses are.
     pub places: Arc<dyn PlaceLookup>,
+    /// How many tasks format, and how many analyse.
+    pub tasks: usize,
+    /// Bytes that the state of all keys may take.
+    pub window_memory: usize,
+    /// Everything behind analysis.
+    pub ruling: Ruling,
+}
+
+/// What rules on findings is made of.
+pub struct Ruling {
+    /// The sources' names, each with the format of its lines, which records show the fields of.
+    pub formats: Vec<(Arc<str>, LogFormat)>,
     /// The desired state of bans as it was before the start.
     pub ledger: Ledger,
     /// Bans of the time before the start that no totals tell of yet.
@@ -114,10 +140,6 @@ pub struct Live {
     pub status: Arc<dyn StatusSink>,
     /// Who tells people what they should know.
     pub notifier: Arc<dyn Notifier>,
-    /// How many tasks format, and how many analyse.
-    pub tasks: usize,
-    /// Bytes that the state of all keys may take.
-    pub window_memory: usize,
 }
 
 /// The spouts of a live topology.
@@ -147,35 +169,17 @@ where
     C: Spout<Out = Command>,
     O: Spout<Out = Outcomes>,
 {
-    let Live {
-        sources,
-        settings,
-        places,
-        ledger,
-        counts: kept_counts,
-        events,
-        sinks,
-        replies,
-        status,
-        notifier,
-        tasks,
-        window_memory,
-    } = parts;
+    let Live { sources, settings, places, tasks, window_memory, ruling } = parts;
     let mut t = TopologyBuilder::new("live");
 
     let lines = t.spout("lines", sources.len(), spouts.lines);
     let commands = t.spout("commands", 1, spouts.commands);
     let outcomes = t.spout("outcomes", 1, spouts.outcomes);
 
-    let (held, formats) = (settings.clone(), sources.clone());
-    let formatted =
-        t.bolt("format", tasks, move |_| Format::of_sources(formats.clone(), held.clone())).shuffle(&lines);
-    let counts = formatted.stream("counts", Formatted::counts);
+    let (counts, hits) = matched(&mut t, &lines, sources, &settings, tasks);
 
+    let bans = key_bans(&ruling.ledger, settings.load().settings());
     let held = settings.clone();
-    let hits = t.local_bolt("match", &formatted, move |_| Match::new(held.clone()));
-
-    let (held, bans) = (settings.clone(), key_bans(&ledger, settings.load().settings()));
     let analysis =
         move |_: &_| Analysis::new(held.clone(), window_memory / tasks, EXACT_TO / tasks).knowing(&bans);
     let findings = t.bolt("analysis", tasks, analysis).fields(&hits);
@@ -183,23 +187,179 @@ where
     let known = places.clone();
     let located = t.local_bolt("geoip", &findings, move |_| GeoIp::new(known.clone()));
 
-    let (held, kept) = (settings.clone(), ledger.clone());
-    let block = move |_: &_| Block::new(held.clone(), places.clone(), replies.clone(), kept.clone());
-    let block = t.bolt("block", 1, block).shuffle(&located).shuffle(&commands);
-    let back = block.stream("key_bans", Ruled::key_bans);
+    let back = ruled(&mut t, ruling, &settings, &places, &located, &commands, &outcomes, Some(&counts));
     t.feedback_fields(&back, &findings);
+    t.build()
+}
+
+/// What a worker is made of that reads lines for others.
+pub struct Matching {
+    /// The access log's name, with the format of its lines.
+    pub source: (Arc<str>, LogFormat),
+    /// What rules hold.
+    pub settings: SettingsPort,
+    /// Who shows how it goes.
+    pub status: Arc<dyn StatusSink>,
+    /// Who tells people what they should know.
+    pub notifier: Arc<dyn Notifier>,
+    /// How many tasks format.
+    pub tasks: usize,
+}
+
+/// Lines in, hits out to a topic, until it is stopped.
+///
+/// # Errors
+/// None that isn't a mistake in here.
+pub fn matching<L>(
+    parts: Matching,
+    lines: impl Fn(&TaskContext) -> L + Send + Sync + 'static,
+    send: impl Fn(&TaskContext) -> SendHits + Send + Sync + 'static,
+) -> Result<Topology, BuildErrors>
+where
+    L: Spout<Out = LineBatch>,
+{
+    let Matching { source, settings, status, notifier, tasks } = parts;
+    let mut t = TopologyBuilder::new("matching");
+    let lines = t.spout("lines", 1, lines);
+    let (counts, hits) = matched(&mut t, &lines, vec![source], &settings, tasks);
+    let _send = t.bolt("send", 1, send).shuffle(&hits).tick_every(SEND_EVERY);
+    let report = move |_: &_| LiveReport::new(status.clone(), notifier.clone());
+    let _report = t.bolt("report", 1, report).shuffle(&counts);
+    t.build()
+}
+
+/// What a worker is made of that owns keys.
+pub struct Analysing {
+    /// Its name.
+    pub worker: Arc<str>,
+    /// What rules hold.
+    pub settings: SettingsPort,
+    /// Where addresses are.
+    pub places: Arc<dyn PlaceLookup>,
+    /// How many tasks analyse.
+    pub tasks: usize,
+    /// Bytes that the state of all keys may take.
+    pub window_memory: usize,
+}
+
+/// Hits in from a topic, findings out to another, until it is stopped.
+///
+/// # Errors
+/// None that isn't a mistake in here.
+pub fn analysing<H, K>(
+    parts: Analysing,
+    hits: impl Fn(&TaskContext) -> H + Send + Sync + 'static,
+    told_bans: impl Fn(&TaskContext) -> K + Send + Sync + 'static,
+    send: impl Fn(&TaskContext) -> SendFindings + Send + Sync + 'static,
+) -> Result<Topology, BuildErrors>
+where
+    H: Spout<Out = HitBatch>,
+    K: Spout<Out = KeyBans>,
+{
+    let Analysing { worker, settings, places, tasks, window_memory } = parts;
+    let mut t = TopologyBuilder::new("analysing");
+    let hits = t.spout("hits", 1, hits);
+    let told_bans = t.spout("told_bans", 1, told_bans);
+    let analysis = move |_: &_| {
+        Analysis::new(settings.clone(), window_memory / tasks, EXACT_TO / tasks).of_worker(worker.clone())
+    };
+    let findings = t.bolt("analysis", tasks, analysis).fields(&hits).fields(&told_bans);
+    let located = t.local_bolt("geoip", &findings, move |_| GeoIp::new(places.clone()));
+    let _send = t.bolt("send", 1, send).shuffle(&located).tick_every(SEND_EVERY);
+    t.build()
+}
+
+/// What the owner is made of.
+pub struct Owning {
+    /// What rules hold.
+    pub settings: SettingsPort,
+    /// Where addresses are.
+    pub places: Arc<dyn PlaceLookup>,
+    /// Everything behind block.
+    pub ruling: Ruling,
+}
+
+/// Findings in from a topic, bans out, until it is stopped.
+///
+/// # Errors
+/// None that isn't a mistake in here.
+pub fn owning<F, C, O>(
+    parts: Owning,
+    findings: impl Fn(&TaskContext) -> F + Send + Sync + 'static,
+    commands: impl Fn(&TaskContext) -> C + Send + Sync + 'static,
+    outcomes: impl Fn(&TaskContext) -> O + Send + Sync + 'static,
+    tell: impl Fn(&TaskContext) -> SendKeyBans + Send + Sync + 'static,
+) -> Result<Topology, BuildErrors>
+where
+    F: Spout<Out = FindingBatch>,
+    C: Spout<Out = Command>,
+    O: Spout<Out = Outcomes>,
+{
+    let Owning { settings, places, ruling } = parts;
+    let mut t = TopologyBuilder::new("owning");
+    let findings = t.spout("findings", 1, findings);
+    let commands = t.spout("commands", 1, commands);
+    let outcomes = t.spout("outcomes", 1, outcomes);
+    let key_bans = ruled(&mut t, ruling, &settings, &places, &findings, &commands, &outcomes, None);
+    let _tell = t.bolt("tell", 1, tell).shuffle(&key_bans);
+    t.build()
+}
+
+/// What is gathered for a transaction is sent so often: a transaction takes Kafka a few milliseconds, however much is
+/// in it.
+const SEND_EVERY: Duration = Duration::from_millis(50);
+
+/// From lines to hits, and to the counts of lines.
+fn matched(
+    t: &mut TopologyBuilder,
+    lines: &Stream<LineBatch>,
+    sources: Vec<(Arc<str>, LogFormat)>,
+    settings: &SettingsPort,
+    tasks: usize,
+) -> (Stream<LineCounts>, Stream<HitBatch>) {
+    let held = settings.clone();
+    let formatted =
+        t.bolt("format", tasks, move |_| Format::of_sources(sources.clone(), held.clone())).shuffle(lines);
+    let counts = formatted.stream("counts", Formatted::counts);
+    let held = settings.clone();
+    let hits = t.local_bolt("match", &formatted, move |_| Match::new(held.clone()));
+    (counts, hits)
+}
+
+/// From findings to bans in force. Gives what analysis must hear of bans.
+#[expect(clippy::too_many_arguments, reason = "they are the picture's arrows into block and report")]
+fn ruled(
+    t: &mut TopologyBuilder,
+    parts: Ruling,
+    settings: &SettingsPort,
+    places: &Arc<dyn PlaceLookup>,
+    located: &Stream<FindingBatch>,
+    commands: &Stream<Command>,
+    outcomes: &Stream<Outcomes>,
+    counts: Option<&Stream<LineCounts>>,
+) -> Stream<KeyBans> {
+    let Ruling { formats, ledger, counts: kept_counts, events, sinks, replies, status, notifier } = parts;
+    let (held, kept, places) = (settings.clone(), ledger.clone(), places.clone());
+    let block = move |_: &_| Block::new(held.clone(), places.clone(), replies.clone(), kept.clone());
+    let block = t.bolt("block", 1, block).shuffle(located).shuffle(commands);
+    let key_bans = block.stream("key_bans", Ruled::key_bans);
 
     let report =
         move |_: &_| LiveReport::new(status.clone(), notifier.clone()).going_on_from(kept_counts.clone());
-    let report = t.bolt("report", 1, report).shuffle(&counts).shuffle(&block).shuffle(&outcomes);
+    let mut report = t.bolt("report", 1, report);
+    if let Some(counts) = counts {
+        report = report.shuffle(counts);
+    }
+    let report = report.shuffle(&block).shuffle(outcomes);
 
+    let held = settings.clone();
     let store = t
-        .bolt("store", 1, move |_| Store::new(events.clone(), settings.clone(), sources.clone()))
+        .bolt("store", 1, move |_| Store::new(events.clone(), held.clone(), formats.clone()))
         .shuffle(&block)
-        .shuffle(&outcomes)
+        .shuffle(outcomes)
         .shuffle(&report);
     t.local_bolt("enforce", &store, move |_| Enforce::new(sinks.clone()));
     let due = t.local_bolt("unblock", &store, move |_| Unblock::new(&ledger));
     t.feedback_all(&due, &block);
-    t.build()
+    key_bans
 }

@@ -20,7 +20,7 @@ use model::network::Network;
 use model::settings::Settings;
 use model::units::{Moment, Second, Seconds};
 use model::verdict::Alert;
-use topology::wiring::{self, Live, LiveSpouts};
+use topology::wiring::{self, Live, LiveSpouts, Ruling};
 
 /// 2026-11-22 10:00:00 UTC.
 const START: i64 = 1_795_341_600;
@@ -87,10 +87,9 @@ impl Site {
         let seen = Arc::<Seen>::default();
         let (lines, commands, outcomes) = (Feed::new(), Feed::new(), Feed::<Outcomes>::new());
         let settings = SettingsPort::new(Settings::parse(settings).unwrap().settings);
-        let parts = Live {
-            sources: vec![("access.log".into(), LogFormat::combined())],
-            settings: settings.clone(),
-            places: Arc::new(Nowhere),
+        let sources = vec![("access.log".into(), LogFormat::combined())];
+        let ruling = Ruling {
+            formats: sources.clone(),
             ledger,
             counts: Counts::default(),
             events: seen.clone(),
@@ -98,9 +97,9 @@ impl Site {
             replies: seen.clone(),
             status: seen.clone(),
             notifier: seen.clone(),
-            tasks,
-            window_memory: 1 << 24,
         };
+        let (settings_port, places) = (settings.clone(), Arc::new(Nowhere));
+        let parts = Live { sources, settings: settings_port, places, tasks, window_memory: 1 << 24, ruling };
         let spouts =
             LiveSpouts { lines: lines.spout(), commands: commands.spout(), outcomes: outcomes.spout() };
         let topology = wiring::live(parts, spouts).unwrap();

@@ -46,7 +46,7 @@ impl From<KeyBans> for Analysed {
 }
 
 /// What became of the bans of keys, in order.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyBans(pub Vec<KeyBan>);
 
 /// What became of a key's ban.

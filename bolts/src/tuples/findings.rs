@@ -9,6 +9,8 @@ use model::mark::Mark;
 use model::verdict::{Decision, Record};
 use serde::{Deserialize, Serialize};
 
+use super::KeyBans;
+
 /// Requests of the same key, rule and second, combined; each key's order is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HitBatch {
@@ -20,6 +22,9 @@ pub struct HitBatch {
     pub mark: Option<Arc<Mark>>,
     /// By what length of IPv6 prefixes their keys were made, with live sources.
     pub ipv6_prefix: Option<u8>,
+    /// Windows begin anew with this batch, knowing these bans: its receiver was given other keys.
+    #[serde(default)]
+    pub anew: Option<KeyBans>,
 }
 
 /// The last line of each hit, for the records that it may complete.
@@ -44,7 +49,7 @@ impl HitLines {
 impl Tuple for HitBatch {
     fn records(&self) -> u64 {
         // A mark goes to every task, even where there is no hit for it.
-        (self.hits.len() as u64).max(u64::from(self.mark.is_some()))
+        (self.hits.len() as u64).max(u64::from(self.mark.is_some() || self.anew.is_some()))
     }
 }
 
@@ -59,8 +64,14 @@ impl Partition for HitBatch {
                 .map(|lines| HitLines { bytes: lines.bytes.clone(), starts: Vec::new() }),
             mark: self.mark.clone(),
             ipv6_prefix: self.ipv6_prefix,
+            anew: None,
         };
         let mut parts: Vec<Self> = (0..tasks).map(part).collect();
+        if let Some(bans) = self.anew {
+            for (part, bans) in parts.iter_mut().zip(bans.partition(tasks)) {
+                part.anew = Some(bans);
+            }
+        }
         for (at, hit) in self.hits.into_iter().enumerate() {
             let part = &mut parts[task_for(hit.key.stable_hash(), tasks)];
             part.hits.push(hit);
@@ -100,6 +111,8 @@ pub struct LivePart {
     pub established: u64,
     /// For each record the line that completed it.
     pub lines: Vec<Vec<u8>>,
+    /// Which worker it is; `None` where there is only one.
+    pub worker: Option<Arc<str>>,
 }
 
 /// What a table of keys came to.

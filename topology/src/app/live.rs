@@ -33,7 +33,7 @@ use crate::config::{Config, EnforcerChoice, LocalAgent, RemoteAgent};
 use crate::spouts::commands::Commander;
 use crate::spouts::gated::Gate;
 use crate::spouts::outcomes::{OutcomeQueue, Outcomes};
-use crate::wiring::{self, Live, LiveSpouts};
+use crate::wiring::{self, Live, LiveSpouts, Ruling};
 
 /// What a run has besides its configuration.
 #[derive(Default)]
@@ -127,10 +127,8 @@ impl LiveApp {
 
         let mut sinks: Vec<Arc<dyn BanSink>> = vec![fleet.clone(), board.clone()];
         sinks.extend(options.sinks);
-        let parts = Live {
-            sources: sources.formats(),
-            settings,
-            places,
+        let ruling = Ruling {
+            formats: sources.formats(),
             ledger,
             counts: since_totals,
             events: journal.clone(),
@@ -138,8 +136,14 @@ impl LiveApp {
             replies: Arc::new(commander.clone()),
             status: board.clone(),
             notifier,
+        };
+        let parts = Live {
+            sources: sources.formats(),
+            settings,
+            places,
             tasks: config.limits.tasks,
             window_memory: config.limits.window_memory,
+            ruling,
         };
         let health = sources.health();
         let (asked, answered) = (commander.clone(), outcomes.clone());

@@ -2,9 +2,12 @@
 //! batch's mark how far they have come, what people ask for, and what agents answer.
 
 pub mod commands;
+pub mod findings;
 pub mod follow;
 pub mod gated;
 pub mod generated;
+pub mod hits;
+pub mod key_bans;
 mod line_buffer;
 pub mod log_files;
 pub mod outcomes;
