@@ -40,7 +40,7 @@ fetch_jars() {
     say "fetching the jars of $1 from Maven Central"
     # Of two versions of a jar in one folder, Java would take either.
     rm -rf "${lib:?}/$1" "$lib/$1.jsa"
-    mvn --batch-mode --quiet --file "scripts/poms/$1/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
+    mvn --batch-mode --quiet -Dstyle.color=never --file "scripts/poms/$1/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
         "-DoutputDirectory=$lib/$1" || die "the jars of $1 could not be fetched; is Maven Central in reach?"
     cksum <"scripts/poms/$1/pom.xml" >"$lib/$1/complete"
 }

@@ -66,8 +66,8 @@ mariadb_start() {
 }
 
 mariadb_ready() {
-    listens "$(port mariadb)" && mariadb --no-defaults --connect-timeout=2 --protocol=tcp --host=127.0.0.1 \
-        --port="$(port mariadb)" --user=ccfirewall --password=ccfirewall --execute='SELECT 1' ccfirewall >/dev/null 2>&1
+    mariadb --no-defaults --connect-timeout=2 --protocol=tcp --host=127.0.0.1 --port="$(port mariadb)" \
+        --user=ccfirewall --password=ccfirewall --execute='SELECT 1' ccfirewall >/dev/null 2>&1
 }
 
 mariadb_url() {
