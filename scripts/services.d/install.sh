@@ -85,6 +85,9 @@ make_empty_mariadb() {
 install() {
     need java default-jre-headless mvn maven mariadbd mariadb-server mariadb-install-db mariadb-server \
         mariadb mariadb-client redis-server redis-server kcat kcat
+    local java_version
+    java_version=$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p')
+    [[ ${java_version:-0} -ge 17 ]] || die "Kafka needs Java 17 or later, and 'java' is ${java_version:-unknown}"
     mkdir -p "$lib" || die "can't write to $lib"
     exec 8>"$lib/lock"
     flock -w 900 8 || die "somebody else has been installing for a quarter of an hour ($lib/lock)"

@@ -49,7 +49,7 @@ free_ports_of() {
     local use
     for use in $(uses "$1"); do
         if listens "$(port "$use")"; then
-            say "$1: port $(port "$use") has been taken by another program; end it, or start anew with 'wipe'"
+            say "$1: port $(port "$use") has been taken by another program; end that, or wipe the whole state"
             return 1
         fi
     done
