@@ -29,12 +29,22 @@ as_root() {
     fi
 }
 
-# install_packages PACKAGE...: no service is started by it.
+# install_packages PACKAGE...: no service is started by it. Debian starts what it installs unless this file says no; one
+# that is already there is left as it is.
 install_packages() {
     command -v apt-get >/dev/null || die "please install: $*"
     say "installing with apt-get: $*"
     as_root apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+    # shellcheck disable=SC2016 # it's for the inner shell
+    as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 sh -c '
+        policy=/usr/sbin/policy-rc.d
+        if [ ! -e "$policy" ]; then
+            trap '\''rm -f "$policy"'\'' EXIT
+            trap "exit 1" HUP INT TERM
+            printf "#!/bin/sh\nexit 101\n" >"$policy"
+            chmod +x "$policy"
+        fi
+        apt-get install -y -qq --no-install-recommends "$@" >/dev/null' sh "$@"
 }
 
 # need COMMAND PACKAGE [COMMAND PACKAGE...]
