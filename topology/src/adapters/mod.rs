@@ -9,4 +9,4 @@ pub mod maxmind;
 pub mod metrics_text;
 pub mod settings_file;
 pub mod settings_watch;
-pub mod sqlite;
+pub mod store;

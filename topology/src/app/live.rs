@@ -28,7 +28,7 @@ use crate::adapters::journal::{Journal, JournalOptions};
 use crate::adapters::maxmind::{Countries, MaxMind};
 use crate::adapters::settings_file::{SettingsFile, SettingsStatus};
 use crate::adapters::settings_watch::SettingsWatch;
-use crate::adapters::sqlite::{Retention, SqliteOptions, SqliteStore};
+use crate::adapters::store::{Retention, Store, StoreOptions};
 use crate::config::{Config, EnforcerChoice, LocalAgent, RemoteAgent};
 use crate::spouts::commands::Commander;
 use crate::spouts::gated::Gate;
@@ -50,7 +50,7 @@ pub struct LiveApp {
     metrics: Metrics,
     board: Arc<Board>,
     journal: Arc<Journal<Kept>>,
-    store: Arc<SqliteStore>,
+    store: Arc<Store>,
     fleet: Arc<Fleet>,
     outcomes: OutcomeQueue,
     agent: Option<agent::Running>,
@@ -100,8 +100,12 @@ impl LiveApp {
             Arc::new(MaxMind::open(&config.geoip)?)
         };
         let (settings, settings_status, watch) = watch_settings(&config, notifier.clone(), now)?;
-        let retention = SqliteOptions { retention: retention(&settings), ..SqliteOptions::default() };
-        let store = SqliteStore::start(&config.store.database, &journal, retention, notifier.clone())?;
+        let kept = StoreOptions {
+            retention: retention(&settings),
+            time_zone: config.store.time_zone.clone(),
+            ..StoreOptions::default()
+        };
+        let store = Store::start(&config.store.database, &journal, kept, notifier.clone())?;
         let store = Arc::new(store);
 
         let gate = Gate::new(config.sources.len());

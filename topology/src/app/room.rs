@@ -1,7 +1,6 @@
 //! The control room's view of a live run: what can be seen of it, and steered.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,8 @@ use super::{Board, Kept};
 use crate::adapters::fleet::{self, Fleet};
 use crate::adapters::journal::Journal;
 use crate::adapters::settings_file::SettingsStatus;
-use crate::adapters::sqlite::{self, AnswerRow, BanFilter, History, SqliteStore};
+use crate::adapters::store::{self, AnswerRow, BanFilter, History, Store, StoreError};
+use crate::config::Database;
 use crate::control::{
     self, AgentAnswer, AgentState, AgentView, BanRow, Control, Health, HistoryFilter, JournalStatus, Problem,
     SourceHealth, Status, StoreStatus,
@@ -33,12 +33,12 @@ pub(super) struct Room {
     pub(super) metrics: Metrics,
     pub(super) board: Arc<Board>,
     pub(super) journal: Arc<Journal<Kept>>,
-    pub(super) store: Arc<SqliteStore>,
+    pub(super) store: Arc<Store>,
     pub(super) fleet: Arc<Fleet>,
     pub(super) settings: SettingsStatus,
     pub(super) commander: Commander,
     pub(super) sources: Vec<(Arc<str>, Watched)>,
-    pub(super) database: PathBuf,
+    pub(super) database: Database,
 }
 
 impl Room {
@@ -149,7 +149,7 @@ impl Control for Room {
 ///
 /// # Errors
 /// Why it can't be read.
-pub fn history(database: &std::path::Path, filter: &HistoryFilter) -> Result<Vec<BanRow>, String> {
+pub fn history(database: &Database, filter: &HistoryFilter) -> Result<Vec<BanRow>, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let read = runtime.map_err(|error| error.to_string())?.block_on(async {
         let history = History::open(database).await?;
@@ -157,21 +157,21 @@ pub fn history(database: &std::path::Path, filter: &HistoryFilter) -> Result<Vec
         let filter = BanFilter { ip: filter.target, since: filter.since, limit: Some(limit) };
         let bans = history.bans(&filter).await?;
         let answers = history.answers(&bans).await?;
-        Ok::<_, sqlite::StoreError>((bans, answers))
+        Ok::<_, StoreError>((bans, answers))
     });
     let (bans, answers) = read.map_err(|error| error.to_string())?;
     let mut by_ban: HashMap<String, Vec<AgentAnswer>> = HashMap::new();
     for AnswerRow { ban, agent, order, flag } in answers {
         by_ban.entry(ban).or_default().push(AgentAnswer { agent, order, flag });
     }
-    let row = |row: sqlite::BanRow| {
+    let row = |row: store::BanRow| {
         let answers = by_ban.remove(&row.id).unwrap_or_default();
         ban_row(row, answers)
     };
     bans.into_iter().map(row).collect()
 }
 
-fn ban_row(row: sqlite::BanRow, agents: Vec<AgentAnswer>) -> Result<BanRow, String> {
+fn ban_row(row: store::BanRow, agents: Vec<AgentAnswer>) -> Result<BanRow, String> {
     Ok(BanRow {
         target: row
             .target

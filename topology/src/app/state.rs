@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
-use crate::config::{Config, Store};
+use crate::config::{Config, Database, Store};
 
 /// Makes the state folder, or looks whether the one that is there can be trusted.
 ///
@@ -39,8 +39,13 @@ pub(super) fn make(state: &Path) -> anyhow::Result<()> {
 pub(super) fn apart(config: Config) -> anyhow::Result<Config> {
     let state = config.state.join("dry-run");
     make(&state)?;
-    let name = config.store.database.file_name().context("the database has no name")?;
-    Ok(Config { store: Store { database: state.join(name) }, state, ..config })
+    // A database on a server is shared with who blocks in earnest.
+    let name = match &config.store.database {
+        Database::Sqlite(path) => path.file_name().context("the database has no name")?,
+        Database::Mysql(_) => Store::DATABASE.as_ref(),
+    };
+    let database = Database::Sqlite(state.join(name));
+    Ok(Config { store: Store { database, ..config.store }, state, ..config })
 }
 
 #[cfg(test)]

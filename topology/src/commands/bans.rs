@@ -12,7 +12,7 @@ use model::units::Moment;
 use super::running::{Running, or_refused, parse_duration};
 use super::{FAILED, OK};
 use crate::app;
-use crate::config::Store;
+use crate::config::{Database, Store};
 use crate::control::HistoryFilter;
 use crate::control::client::{Client, ClientError, encoded};
 use crate::control::views::{BanOrder, BanPage, Changed, HeldPage, HistoryPage, HistoryView};
@@ -206,7 +206,7 @@ fn kept_history(
     Some((|| {
         let since = since.map(Since::moment).transpose()?;
         let filter = HistoryFilter { target, since, limit: limit as usize };
-        let rows = app::history(&database, &filter).map_err(anyhow::Error::msg)?;
+        let rows = app::history(&Database::Sqlite(database), &filter).map_err(anyhow::Error::msg)?;
         Ok(HistoryPage { bans: rows.into_iter().map(HistoryView::from).collect() })
     })())
 }

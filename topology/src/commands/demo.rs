@@ -21,7 +21,7 @@ use self::cast::Cast;
 use self::story::Story;
 use super::{FAILED, OK};
 use crate::adapters::maxmind::Countries;
-use crate::adapters::sqlite::History;
+use crate::adapters::store::History;
 use crate::app::{LiveApp, LiveOptions};
 use crate::config::{Config, Input, Source, Start};
 
@@ -148,7 +148,7 @@ impl Args {
 }
 
 /// How many answers to blocks and unblocks the database has.
-fn rows_of_bans(database: &std::path::Path) -> Result<u64, String> {
+fn rows_of_bans(database: &crate::config::Database) -> Result<u64, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let counts = runtime
         .map_err(|error| error.to_string())?

@@ -187,8 +187,40 @@ pub(super) static HTTP: Section = Section {
 pub(super) static STORE: Section = Section {
     name: "store",
     header: "[store]",
-    meaning: "Where records, bans and answers of agents are kept.",
-    keys: &[key("database", PATH, "\"ccfirewall.db\"", "The SQLite database, relative to `state`.")],
+    meaning: "Where records, bans and answers of agents are kept: in an SQLite database, a file, or in MySQL or \
+              MariaDB (`url`).",
+    keys: &[
+        key("database", PATH, "\"ccfirewall.db\"", "The SQLite database, relative to `state`."),
+        key(
+            "url",
+            "a MySQL URL without a password, such as \"mysql://ccfirewall@10.0.0.5:3306/ccfirewall\"",
+            "none: SQLite",
+            "The MySQL or MariaDB database instead. It must be there; its tables are made, and those of an older \
+             version are brought to what is needed, with their rows. Behind `?socket=` may stand the path of a \
+             socket on this machine. MySQL 8 asks for TLS where its users log in as it does by default.",
+        ),
+        key("password_file", PATH, "none", "The file that holds the password for `url`, in one line."),
+        key(
+            "password_env",
+            "the name of an environment variable",
+            "none",
+            "The variable that holds the password for `url`.",
+        ),
+        key(
+            "tls",
+            "`off`, `preferred`, `required` or `verified`",
+            "\"preferred\", with `ca` \"verified\"",
+            "How the connection to `url` is kept secret. `preferred` takes what the server has, `required` wants TLS \
+             whoever the server is, `verified` wants a certificate with its name that `ca` or the system trusts.",
+        ),
+        key("ca", PATH, "none: the system's", "The certificates of authorities that are trusted, PEM."),
+        key(
+            "time_zone",
+            "an IANA time zone such as \"Europe/Berlin\"",
+            "none: the system's",
+            "The zone of the times in the tables, in SQLite as in MySQL.",
+        ),
+    ],
 };
 
 pub(super) static GEOIP: Section = Section {

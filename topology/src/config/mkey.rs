@@ -1,4 +1,5 @@
-//! The secret that is shared with an agent: where it is. It is read when it is needed and printed nowhere.
+//! A secret, such as the one that is shared with an agent: where it is. It is read when it is needed and printed
+//! nowhere.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -17,46 +18,66 @@ pub enum MkeySource {
 #[derive(Debug, thiserror::Error)]
 pub enum MkeyError {
     /// The file can't be read.
-    #[error("can't read the mkey in {}: {reason}", .path.display())]
+    #[error("can't read the {what} in {}: {reason}", .path.display())]
     File {
+        /// Which secret it is.
+        what: &'static str,
         /// The file.
         path: PathBuf,
         /// What the system says.
         reason: std::io::Error,
     },
     /// The variable isn't set.
-    #[error("the environment variable `{0}`, which should hold the mkey, isn't set")]
-    Unset(String),
+    #[error("the environment variable `{variable}`, which should hold the {what}, isn't set")]
+    Unset {
+        /// Which secret it is.
+        what: &'static str,
+        /// The variable.
+        variable: String,
+    },
     /// There is nothing in it, or something else.
-    #[error("{0} holds no mkey: it must be one line of UTF-8 text, 1 to 1024 bytes")]
-    Unfit(String),
+    #[error("{place} holds no {what}: it must be one line of UTF-8 text, 1 to 1024 bytes")]
+    Unfit {
+        /// Which secret it is.
+        what: &'static str,
+        /// The file or variable.
+        place: String,
+    },
 }
 
 const LONGEST: usize = 1024;
 
 impl MkeySource {
-    /// Reads the secret.
+    /// Reads the secret of an agent.
     ///
     /// # Errors
     /// Where it isn't there or can't be one. The secret is in no message.
     pub fn read(&self) -> Result<String, MkeyError> {
-        let (name, value) = match self {
+        self.read_as("mkey")
+    }
+
+    /// Reads a secret; messages call it `what`.
+    ///
+    /// # Errors
+    /// Where it isn't there or can't be one. The secret is in no message.
+    pub fn read_as(&self, what: &'static str) -> Result<String, MkeyError> {
+        let (place, value) = match self {
             Self::File(path) => {
                 let mut bytes = Vec::new();
                 let limit = LONGEST as u64 + 3;
                 File::open(path)
                     .and_then(|file| file.take(limit).read_to_end(&mut bytes))
-                    .map_err(|reason| MkeyError::File { path: path.clone(), reason })?;
+                    .map_err(|reason| MkeyError::File { what, path: path.clone(), reason })?;
                 (path.display().to_string(), String::from_utf8(bytes).ok())
             }
             Self::Env(name) => match std::env::var_os(name) {
-                None => return Err(MkeyError::Unset(name.clone())),
+                None => return Err(MkeyError::Unset { what, variable: name.clone() }),
                 Some(value) => (format!("${name}"), value.into_string().ok()),
             },
         };
         let value = value.as_deref().map(|value| value.trim_end_matches(['\r', '\n']));
         let fits =
             |value: &&str| !value.is_empty() && value.len() <= LONGEST && !value.contains(['\0', '\r', '\n']);
-        value.filter(fits).map(str::to_owned).ok_or(MkeyError::Unfit(name))
+        value.filter(fits).map(str::to_owned).ok_or(MkeyError::Unfit { what, place })
     }
 }

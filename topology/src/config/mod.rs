@@ -13,6 +13,7 @@ mod mkey;
 mod read;
 mod reader;
 mod state;
+mod store;
 mod value;
 
 use std::fmt;
@@ -26,6 +27,7 @@ use model::settings::Finding;
 pub use keys::{key_paths, reference_page};
 pub use mkey::{MkeyError, MkeySource};
 pub use state::{NoState, default_state};
+pub use store::{Database, Mysql, Store, Tls};
 pub(crate) use value::parse_size;
 
 /// The program's own configuration, validated. All paths are whole or relative to the working folder of whoever
@@ -147,13 +149,6 @@ pub struct Http {
     pub listen: SocketAddr,
 }
 
-/// Where things are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Store {
-    /// The SQLite database.
-    pub database: PathBuf,
-}
-
 /// What the program may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -198,11 +193,6 @@ impl Default for Protect {
     fn default() -> Self {
         Self { ssh_peers: true, gateway: true, resolvers: true, own_addresses: true }
     }
-}
-
-impl Store {
-    /// The database's name in the state folder.
-    pub(crate) const DATABASE: &str = "ccfirewall.db";
 }
 
 /// Files longer than this aren't read: whatever they are, they are no configuration.
@@ -252,7 +242,7 @@ impl Config {
         };
         let enforcer = if dry_run { EnforcerChoice::DryRun } else { EnforcerChoice::Auto };
         Self {
-            store: Store { database: state.join(Store::DATABASE) },
+            store: Store::in_state(&state),
             state,
             settings: None,
             dry_run,

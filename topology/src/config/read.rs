@@ -11,8 +11,8 @@ use super::keys::{AGENT, AGENTS, GENERATE, GEOIP, HTTP, LIMITS, PROTECT, SOURCE,
 use super::reader::{Given, Reader, Table};
 use super::value::parse_address;
 use super::{
-    Config, ConfigErrors, EnforcerChoice, Generate, Http, Input, Limits, LocalAgent, MkeySource, Protect,
-    RemoteAgent, Source, Start, Store,
+    Config, ConfigErrors, Database, EnforcerChoice, Generate, Http, Input, Limits, LocalAgent, MkeySource,
+    Mysql, Protect, RemoteAgent, Source, Start, Store, Tls,
 };
 
 /// Reads a whole file; relative paths are relative to `folder`.
@@ -63,24 +63,11 @@ impl<'t> Reading<'t, '_> {
             dry_run || !agents_given && agent.as_ref().is_none_or(|a| a.enforcer == EnforcerChoice::DryRun);
         let sources = self.sources(top, harmless);
         let http = self.http(top);
-        let table = self.reader.table(top, &STORE);
-        let database = self.path(&table, "database", &state);
+        let store = self.store(top, &state);
         let geoip = self.geoip(top);
         let limits = self.limits(top);
         let protect = self.protect(top);
-        Some(Config {
-            store: Store { database: database.unwrap_or_else(|| state.join(Store::DATABASE)) },
-            state,
-            settings,
-            dry_run,
-            sources,
-            agent,
-            agents,
-            http,
-            geoip,
-            limits,
-            protect,
-        })
+        Some(Config { store, state, settings, dry_run, sources, agent, agents, http, geoip, limits, protect })
     }
 
     fn sources(&mut self, top: &Table<'t>, harmless: bool) -> Vec<Source> {
@@ -229,18 +216,7 @@ impl<'t> Reading<'t, '_> {
     }
 
     fn mkey(&mut self, table: &Table<'t>) -> Option<MkeySource> {
-        let variable = |name: &str| {
-            let fits = !name.is_empty() && !name.contains(['=', '\0', ' ']);
-            fits.then(|| MkeySource::Env(name.to_owned()))
-        };
-        let given = table.given(&["mkey_file", "mkey_env"]);
-        let mut read = Vec::with_capacity(given.len());
-        for given in &given {
-            read.push(match given.key.name {
-                "mkey_file" => self.path_of(given, self.folder).map(MkeySource::File),
-                _ => self.reader.parsed(given, variable),
-            });
-        }
+        let mut read = self.secrets(table, "mkey_file", "mkey_env");
         if read.len() != 1 {
             let found = if read.is_empty() { "neither" } else { "both" };
             let message = format!("must have one of `mkey_file` and `mkey_env`, found {found}");
@@ -248,6 +224,23 @@ impl<'t> Reading<'t, '_> {
             return None;
         }
         read.pop()?
+    }
+
+    /// Where a secret is, as many times as it's given.
+    fn secrets(&mut self, table: &Table<'t>, file: &str, env: &str) -> Vec<Option<MkeySource>> {
+        let variable = |name: &str| {
+            let fits = !name.is_empty() && !name.contains(['=', '\0', ' ']);
+            fits.then(|| MkeySource::Env(name.to_owned()))
+        };
+        let given = table.given(&[file, env]);
+        let read = given.iter().map(|given| {
+            if given.key.name == file {
+                self.path_of(given, self.folder).map(MkeySource::File)
+            } else {
+                self.reader.parsed(given, variable)
+            }
+        });
+        read.collect()
     }
 
     fn http(&mut self, top: &Table<'t>) -> Http {
@@ -266,6 +259,50 @@ impl<'t> Reading<'t, '_> {
             self.reader.reject(&given, message);
         }
         Http { listen }
+    }
+
+    fn store(&mut self, top: &Table<'t>, state: &Path) -> Store {
+        let table = self.reader.table(top, &STORE);
+        let path = self.path(&table, "database", state);
+        let time_zone = table.get("time_zone").and_then(|given| {
+            // Whether this machine knows it shows at the start.
+            let named = |zone: &str| {
+                let fits = !zone.is_empty() && zone.bytes().all(|byte| byte.is_ascii_graphic());
+                fits.then(|| zone.to_owned())
+            };
+            self.reader.parsed(&given, named)
+        });
+        let ca = self.path(&table, "ca", self.folder);
+        let tls = table.get("tls").and_then(|given| {
+            self.reader.parsed(&given, |text| match text {
+                "off" => Some(Tls::Off),
+                "preferred" => Some(Tls::Preferred),
+                "required" => Some(Tls::Required),
+                "verified" => Some(Tls::Verified),
+                _ => None,
+            })
+        });
+        let mut passwords = self.secrets(&table, "password_file", "password_env");
+        if passwords.len() > 1 {
+            self.reader.reject_table(&table, "must have only one of `password_file` and `password_env`");
+        }
+        let Some(given) = table.get("url") else {
+            for given in table.given(&["password_file", "password_env", "tls", "ca"]) {
+                self.reader.reject(&given, "is for a MySQL database, and there is no `url`");
+            }
+            let database = Database::Sqlite(path.unwrap_or_else(|| state.join(Store::DATABASE)));
+            return Store { database, time_zone };
+        };
+        if let Some(other) = table.get("database") {
+            self.reader.reject(&other, "there is a `url` too: leave one of them out");
+        }
+        let url = self.reader.text(&given).unwrap_or_default();
+        if let Some(fault) = super::store::fault(url) {
+            self.reader.reject(&given, fault);
+        }
+        let tls = tls.unwrap_or(if ca.is_some() { Tls::Verified } else { Tls::Preferred });
+        let server = Mysql { url: url.to_owned(), password: passwords.pop().flatten(), tls, ca };
+        Store { database: Database::Mysql(server), time_zone }
     }
 
     fn geoip(&mut self, top: &Table<'t>) -> Vec<PathBuf> {

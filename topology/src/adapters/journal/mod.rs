@@ -178,6 +178,36 @@ impl<S: Fold> Journal<S> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
         let lock = Lock::take(dir)?;
         let found = segments::recover::<S>(dir).map_err(failed)?;
+        Self::begin(dir, lock, options, found, notifier)
+    }
+
+    /// Begins the journal in `dir` anew with `state`, as another journal: whatever was in it is superseded, and lies
+    /// in `DIR.superseded` until that happens again.
+    ///
+    /// # Errors
+    ///
+    /// When another process has it open, or a file can't be read, moved or written.
+    pub fn open_seeded(
+        dir: &Path,
+        options: JournalOptions,
+        state: S,
+        notifier: Arc<dyn Notifier>,
+    ) -> Result<(Self, Recovered<S>), JournalError> {
+        let failed = |source| JournalError::Io { path: dir.to_owned(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+        let lock = Lock::take(dir)?;
+        segments::move_aside(dir).map_err(failed)?;
+        Self::begin(dir, lock, options, segments::Found::seeded(state), notifier)
+    }
+
+    fn begin(
+        dir: &Path,
+        lock: Lock,
+        options: JournalOptions,
+        found: segments::Found<S>,
+        notifier: Arc<dyn Notifier>,
+    ) -> Result<(Self, Recovered<S>), JournalError> {
+        let failed = |source| JournalError::Io { path: dir.to_owned(), source };
         let recovered = Recovered {
             state: found.state.clone(),
             last_seq: found.last_seq,

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use model::event::Entry;
@@ -61,6 +61,34 @@ pub(super) struct Found<S> {
     pub(super) torn: u64,
     /// Lines in the middle that can't be read any more.
     pub(super) broken: u64,
+}
+
+impl<S> Found<S> {
+    /// As if all that led to `state` was forgotten.
+    pub(super) fn seeded(state: S) -> Self {
+        Self { journal: None, state, last_seq: 0, segments: Vec::new(), complete: true, torn: 0, broken: 0 }
+    }
+}
+
+/// Moves a folder's segments to one beside it, whose own ones go. Interrupted, it goes on where it was: the newest
+/// segment goes last, so that what is left is still a journal.
+pub(super) fn move_aside(dir: &Path) -> io::Result<()> {
+    let mut name = dir.file_name().unwrap_or_default().to_owned();
+    name.push(".superseded");
+    let aside = dir.with_file_name(name);
+    let files = list(dir)?;
+    if files.is_empty() {
+        return Ok(());
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&aside)?;
+    for (number, _) in list(&aside)? {
+        fs::remove_file(path(&aside, number))?;
+    }
+    for (number, _) in files {
+        fs::rename(path(dir, number), path(&aside, number))?;
+    }
+    File::open(&aside)?.sync_all()?;
+    File::open(dir)?.sync_all()
 }
 
 /// Reads a folder, and cuts the end off where a line wasn't finished.

@@ -2,13 +2,12 @@
 
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
 use rustix::fs::{Access, access, statvfs};
-use sqlx::ConnectOptions as _;
-use sqlx::sqlite::SqliteConnectOptions;
 
 use super::finding::{Finding, size};
+use crate::adapters::store::History;
+use crate::config::Database;
 
 /// The folder and the space on its disk.
 pub(super) fn disk(folder: &Path) -> Finding {
@@ -72,7 +71,37 @@ fn space(folder: &str, bytes: u64, files: u64) -> Finding {
 }
 
 /// Whether the database can be read.
-pub(super) fn database(path: &Path) -> Finding {
+pub(super) fn database(database: &Database) -> Finding {
+    match database {
+        Database::Sqlite(path) => file(path),
+        Database::Mysql(_) => server(database),
+    }
+}
+
+fn server(database: &Database) -> Finding {
+    const CHECK: &str = "database";
+    match tables(database) {
+        Ok(0) => {
+            Finding::skipped(CHECK, format!("{database} has no tables yet: they are made at the first start"))
+        }
+        Ok(tables) => Finding::ok(CHECK, format!("{database} can be read (tables: {tables})")),
+        Err(error) => {
+            let error = error.to_string();
+            let mend = if error.contains("Access denied") {
+                "look at user and password, and at what the user is granted"
+            } else if error.contains("Unknown database") {
+                "make it: CREATE DATABASE … CHARACTER SET utf8mb4"
+            } else if error.contains("certificate") || error.contains("TLS") {
+                "look at `tls` and `ca` in [store]"
+            } else {
+                "see that the server runs and can be reached from here; until then everything waits in the journal"
+            };
+            Finding::bad(CHECK, error, mend)
+        }
+    }
+}
+
+fn file(path: &Path) -> Finding {
     const CHECK: &str = "database";
     let name = path.display();
     match path.metadata() {
@@ -91,7 +120,7 @@ pub(super) fn database(path: &Path) -> Finding {
         }
         Ok(_) => {}
     }
-    match tables(path) {
+    match tables(&Database::Sqlite(path.to_owned())) {
         Ok(tables) => Finding::ok(CHECK, format!("{name} can be read (tables: {tables})")),
         Err(error) => {
             let error = error.to_string();
@@ -108,16 +137,9 @@ pub(super) fn database(path: &Path) -> Finding {
 }
 
 /// Opens it for reading only, and counts its tables.
-fn tables(path: &Path) -> Result<i64, sqlx::Error> {
+fn tables(database: &Database) -> anyhow::Result<i64> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let options =
-            SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(Duration::from_secs(2));
-        let mut connection = options.connect().await?;
-        sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE type = 'table'")
-            .fetch_one(&mut connection)
-            .await
-    })
+    Ok(runtime.block_on(async { History::open(database).await?.tables().await })?)
 }
 
 #[cfg(test)]
@@ -152,6 +174,10 @@ mod tests {
 
     #[test]
     fn databases() {
+        use sqlx::ConnectOptions as _;
+        use sqlx::sqlite::SqliteConnectOptions;
+
+        let database = |path: &Path| database(&Database::Sqlite(path.to_owned()));
         let root = tempfile::tempdir().unwrap();
         check(&database(&root.path().join("none")), Level::Skipped, "isn't there yet");
         check(&database(root.path()), Level::Bad, "isn't a file");

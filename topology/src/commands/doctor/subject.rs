@@ -8,7 +8,7 @@ use model::settings::Settings;
 
 use super::Args;
 use super::finding::Finding;
-use crate::config::{Config, EnforcerChoice, Input};
+use crate::config::{Config, Database, EnforcerChoice, Input, Store};
 use crate::control::client::usual_state;
 
 /// What is looked at.
@@ -18,7 +18,7 @@ pub(super) struct Subject {
     pub(super) logs: Vec<(PathBuf, LogFormat)>,
     pub(super) settings: Option<PathBuf>,
     pub(super) state: PathBuf,
-    pub(super) database: PathBuf,
+    pub(super) database: Database,
     /// Agents on other hosts.
     pub(super) agents: Vec<SocketAddr>,
     pub(super) holder: Holder,
@@ -49,7 +49,9 @@ impl Args {
             None => self.named_logs()?,
         };
         if let Some(state) = &self.state {
-            subject.database = moved(&subject.database, &subject.state, state);
+            if let Database::Sqlite(path) = &mut subject.database {
+                *path = moved(path, &subject.state, state);
+            }
             subject.state.clone_from(state);
         }
         Ok(subject)
@@ -71,7 +73,7 @@ impl Args {
         Ok(Subject {
             logs: logs.into_iter().map(|log| (log, format.clone())).collect(),
             settings: self.settings.clone(),
-            database: state.join("ccfirewall.db"),
+            database: Store::in_state(&state).database,
             state,
             agents: Vec::new(),
             holder: Holder::Here,

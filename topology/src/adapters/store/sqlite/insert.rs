@@ -1,33 +1,22 @@
 //! Rows into the tables: a batch and its position in one transaction.
 
-use model::ban::Outcome;
 use sqlx::{Connection as _, QueryBuilder, Sqlite, SqliteConnection};
-use uuid::Uuid;
 
-use super::rows::{BanState, Held, OutcomeRow, RecordRow, Rows, TotalRow, range};
+use super::super::database::{Batch, Mode};
+use super::super::rows::{BanState, Describe, Held, OutcomeRow, RecordRow, TotalRow, passed_by, range};
 
 /// Rows of one statement. Some more are hardly faster.
 const CHUNK: usize = 100;
 
-/// How a batch is inserted.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
-    /// Many rows a statement; one bad row fails the batch.
-    Fast,
-    /// One row a statement; a bad row is passed by.
-    Careful,
-}
-
-/// Writes a batch, and that the journal is in the tables up to `seq`. Returns how many rows can't ever be
+/// Writes a batch, and that the journal is in the tables up to its end. Returns how many rows can't ever be
 /// inserted, and were passed by.
 pub(super) async fn batch(
     connection: &mut SqliteConnection,
-    rows: &Rows,
-    journal: Uuid,
-    seq: u64,
+    batch: &Batch,
     mode: Mode,
 ) -> Result<u64, sqlx::Error> {
     let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let rows = &batch.rows;
     let mut skipped = 0;
     skipped += all(&mut tx, &rows.records, mode, "ip_frequency", records).await?;
     skipped += all(&mut tx, &rows.bans, mode, "ban", bans).await?;
@@ -37,8 +26,8 @@ pub(super) async fn batch(
         "INSERT INTO journal_position (journal, seq) VALUES (?, ?)
          ON CONFLICT (journal) DO UPDATE SET seq = excluded.seq",
     )
-    .bind(journal.to_string())
-    .bind(i64::try_from(seq).unwrap_or(i64::MAX))
+    .bind(batch.journal.to_string())
+    .bind(i64::try_from(batch.seq).unwrap_or(i64::MAX))
     .execute(&mut *tx)
     .await?;
     tx.commit().await?;
@@ -61,60 +50,23 @@ pub(super) fn row_is_bad(error: &sqlx::Error) -> bool {
     }
 }
 
-async fn all<T>(
+async fn all<T: Describe>(
     connection: &mut SqliteConnection,
     rows: &[T],
     mode: Mode,
     table: &str,
     insert: impl AsyncFn(&mut SqliteConnection, &[T]) -> Result<(), sqlx::Error>,
-) -> Result<u64, sqlx::Error>
-where
-    T: Describe,
-{
+) -> Result<u64, sqlx::Error> {
     let mut skipped = 0;
     for chunk in rows.chunks(if mode == Mode::Fast { CHUNK } else { 1 }) {
         match insert(connection, chunk).await {
             Err(error) if mode == Mode::Careful && row_is_bad(&error) => {
-                skipped += 1;
-                let row = chunk.first().map(Describe::describe).unwrap_or_default();
-                let row: String = row.chars().take(200).collect();
-                tracing::error!(table, %error, row, "a row can't be inserted and is passed by");
+                skipped += passed_by(table, chunk, &error)
             }
             result => result?,
         }
     }
     Ok(skipped)
-}
-
-/// What to say of a row that can't be inserted.
-trait Describe {
-    fn describe(&self) -> String;
-}
-
-impl Describe for RecordRow {
-    fn describe(&self) -> String {
-        let record = &self.stored.record;
-        format!("{} of {}, {} requests, rule {:?}", self.cuuid, record.target, record.count, record.rule)
-    }
-}
-
-impl Describe for OutcomeRow {
-    fn describe(&self) -> String {
-        let Outcome { ban, agent, result, .. } = &self.outcome;
-        format!("{} of {} at {agent:?}: {result:?}", ban.id, ban.target)
-    }
-}
-
-impl Describe for TotalRow {
-    fn describe(&self) -> String {
-        format!("{} of {:?} at {}", self.bans, self.name, self.at)
-    }
-}
-
-impl Describe for BanState {
-    fn describe(&self) -> String {
-        format!("{} of {} by rule {:?}", self.ban.id, self.ban.target, self.ban.rule)
-    }
 }
 
 async fn execute(

@@ -1,22 +1,10 @@
-//! How long frequency records stay: past that they move from `ip_frequency` to `ip_frequency_del`, the oldest
-//! first and a few at a time, so that new rows needn't wait.
+//! Moving old frequency records.
 
 use model::units::Moment;
 use sqlx::{Connection as _, SqliteConnection};
 
-use super::local_time::LocalTime;
-
-/// Rows that move in one transaction.
-const STEP: i64 = 5_000;
-
-/// How long frequency records stay.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Retention {
-    /// For so many days; `None` for ever.
-    pub days: Option<u32>,
-    /// So many, the newest ones; `None` for all.
-    pub records: Option<u64>,
-}
+use super::super::local_time::LocalTime;
+use super::super::retention::{Retention, STEP};
 
 /// Moves some rows. Returns whether more are left to move.
 pub(super) async fn step(
@@ -25,8 +13,7 @@ pub(super) async fn step(
     now: Moment,
     time: &LocalTime,
 ) -> Result<bool, sqlx::Error> {
-    if let Some(days) = retention.days {
-        let before = time.text(Moment(now.0.saturating_sub(i64::from(days) * 86_400_000)));
+    if let Some(before) = retention.before(now, time) {
         let moved = shift(
             connection,
             "CREATE TEMP TABLE past AS SELECT id FROM main.ip_frequency WHERE updatetime < ?1 \
@@ -38,7 +25,7 @@ pub(super) async fn step(
             return Ok(true);
         }
     }
-    let Some(kept) = retention.records.and_then(|kept| i64::try_from(kept).ok()) else {
+    let Some(kept) = retention.kept() else {
         return Ok(false);
     };
     // Ids have no gaps but where somebody deleted by hand, so this nearly always tells, and counts nothing.

@@ -149,6 +149,45 @@ impl OutcomeRow {
     }
 }
 
+/// Tells of rows that can't be inserted. Returns how many they are.
+pub(super) fn passed_by<T: Describe>(table: &str, rows: &[T], error: &sqlx::Error) -> u64 {
+    let row = rows.first().map(Describe::describe).unwrap_or_default();
+    let row: String = row.chars().take(200).collect();
+    tracing::error!(table, %error, row, "a row can't be inserted and is passed by");
+    rows.len() as u64
+}
+
+/// What to say of a row that can't be inserted.
+pub(super) trait Describe {
+    fn describe(&self) -> String;
+}
+
+impl Describe for RecordRow {
+    fn describe(&self) -> String {
+        let record = &self.stored.record;
+        format!("{} of {}, {} requests, rule {:?}", self.cuuid, record.target, record.count, record.rule)
+    }
+}
+
+impl Describe for OutcomeRow {
+    fn describe(&self) -> String {
+        let Outcome { ban, agent, result, .. } = &self.outcome;
+        format!("{} of {} at {agent:?}: {result:?}", ban.id, ban.target)
+    }
+}
+
+impl Describe for TotalRow {
+    fn describe(&self) -> String {
+        format!("{} of {:?} at {}", self.bans, self.name, self.at)
+    }
+}
+
+impl Describe for BanState {
+    fn describe(&self) -> String {
+        format!("{} of {} by rule {:?}", self.ban.id, self.ban.target, self.ban.rule)
+    }
+}
+
 /// The lowest and highest address of a network, so that both families sort, apart from each other.
 pub(super) fn range(network: &Network) -> (Vec<u8>, Vec<u8>) {
     let (family, first, width) = match network.first() {

@@ -1,0 +1,148 @@
+//! From one owner of a shared database to the next: which journal goes on.
+//!
+//! The database remembers which journal its shared state comes from. A worker that becomes the owner and has that
+//! very journal was the owner last (others may have claimed and ended again before they did anything): its journal
+//! knows all that is shared and perhaps more, which wasn't sent yet, so it goes on. Any other journal was followed:
+//! what was decided since stands in the database. It begins anew with that, and of the old one only what agents
+//! answered is still sent, for nobody else was told; the rest was done again by those who came later.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bolts::ports::Notifier;
+use uuid::Uuid;
+
+use super::{ClaimError, Fence, SharedLedger, Store, StoreError, StoreOptions, Takes};
+use crate::adapters::journal::{Fold, Journal, JournalError, JournalOptions, Recovered};
+use crate::config::{Database as Place, Mysql};
+
+/// The journal of a new owner.
+pub struct Handover<S: Fold> {
+    /// It is open, and what it takes from now on is shared by the store that is started with the same epoch.
+    pub journal: Arc<Journal<S>>,
+    /// What is in it: the desired state of bans to go on from.
+    pub recovered: Recovered<S>,
+    /// Whether it is this worker's own, or began anew with what is shared.
+    pub own: bool,
+    /// The epoch of the owner before, if ever there was one.
+    pub previous_epoch: Option<i64>,
+}
+
+/// Who wants to become the owner, and with what.
+#[derive(Clone, Copy, Debug)]
+pub struct TakeOver<'a> {
+    /// The database.
+    pub server: &'a Mysql,
+    /// Greater than that of every owner before.
+    pub epoch: i64,
+    /// The worker.
+    pub name: &'a str,
+    /// The folder of its journal.
+    pub dir: &'a Path,
+    /// How that works.
+    pub options: JournalOptions,
+    /// The time zone of the tables, as in [`StoreOptions`].
+    pub time_zone: Option<&'a str>,
+}
+
+/// Why a worker can't become the owner.
+#[derive(Debug, thiserror::Error)]
+pub enum HandoverError {
+    /// The database can't be claimed.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    /// The journal can't be opened.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// What is left of the old journal can't be sent.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// So long sending what agents answered may take. The database was there just now.
+const ANSWERS: Duration = Duration::from_secs(20);
+
+/// Makes a worker the owner of the database, and opens its journal or begins that anew. Nothing may be decided or sent
+/// to agents before.
+///
+/// # Errors
+///
+/// Where somebody has a newer epoch, the database can't be used, or the journal can't be opened. It can be called again
+/// with the same epoch.
+pub fn take_over<S: Fold>(
+    who: TakeOver<'_>,
+    notifier: &Arc<dyn Notifier>,
+) -> Result<Handover<S>, HandoverError> {
+    let TakeOver { server, epoch, name, dir, options, .. } = who;
+    let ledger = SharedLedger::new(server.clone());
+    let (journal, recovered) = Journal::<S>::open(dir, options, Arc::clone(notifier))?;
+    let claim = ledger.claim::<S>(epoch, name)?;
+    let own = goes_on(journal.id(), recovered.complete, claim.journal);
+    let (journal, recovered) = if own {
+        (Arc::new(journal), recovered)
+    } else {
+        tracing::info!(
+            epoch,
+            previous = claim.previous_epoch,
+            "another worker was the owner; its bans are taken over"
+        );
+        send_answers(who, Arc::new(journal), notifier)?;
+        let (journal, recovered) = Journal::open_seeded(dir, options, claim.kept, Arc::clone(notifier))?;
+        (Arc::new(journal), recovered)
+    };
+    // From here on it's this journal that who comes later must have, or follows.
+    ledger.begin(epoch, journal.id(), &recovered.state, recovered.last_seq)?;
+    Ok(Handover { journal, recovered, own, previous_epoch: claim.previous_epoch })
+}
+
+/// Whether a journal goes on, where the shared state comes from the journal `shared`, if it was shared at all.
+fn goes_on(own: Uuid, complete: bool, shared: Option<Uuid>) -> bool {
+    match shared {
+        None => true,
+        // What isn't whole any more is worth less than what is shared.
+        Some(shared) => shared == own && complete,
+    }
+}
+
+/// Sends what agents answered and nobody knows but this journal.
+fn send_answers<S: Fold>(
+    who: TakeOver<'_>,
+    journal: Arc<Journal<S>>,
+    notifier: &Arc<dyn Notifier>,
+) -> Result<(), HandoverError> {
+    let TakeOver { server, epoch, time_zone, .. } = who;
+    let fence = Some(Fence { epoch, on_lost: Arc::new(|| {}) });
+    let time_zone = time_zone.map(str::to_owned);
+    let options = StoreOptions { fence, time_zone, ..StoreOptions::default() };
+    let place = Place::Mysql(server.clone());
+    let store = Store::start_with(&place, &journal, options, Takes::Answers, Arc::clone(notifier))?;
+    let left = store.stop(ANSWERS);
+    if let Some(name) = left.fenced_by {
+        return Err(ClaimError::Newer { epoch, name }.into());
+    }
+    if left.entries_behind > 0 {
+        tracing::warn!(
+            entries = left.entries_behind,
+            last_error = left.last_error,
+            "what agents answered to this worker before couldn't be sent, and will be missing in the tables"
+        );
+    }
+    journal.close();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_journal_that_was_shared_last_goes_on() {
+        let (own, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        assert!(goes_on(own, true, None), "nobody ever shared anything");
+        assert!(goes_on(own, false, None));
+        assert!(goes_on(own, true, Some(own)));
+        assert!(!goes_on(own, true, Some(other)));
+        assert!(!goes_on(own, false, Some(own)), "what is shared is more");
+    }
+}
