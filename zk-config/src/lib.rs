@@ -17,6 +17,7 @@
 
 mod agents;
 mod children;
+mod duty;
 mod election;
 mod ensemble;
 mod ephemeral;
