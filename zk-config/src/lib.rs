@@ -26,6 +26,7 @@ mod history;
 mod session;
 mod settings;
 mod tell;
+mod watcher;
 mod zookeeper;
 
 pub use agents::{AgentData, AgentNode, ListedAgent, ORIGINAL_PORT};

@@ -190,11 +190,13 @@ async fn attend(client: &Client, state: &watch::Sender<State>) -> String {
 
 /// Creates a persistent node and its parents where they are missing.
 pub(crate) async fn ensure(client: &Client, ensemble: &Ensemble, path: &str) -> Result<(), Cause> {
-    // Looked for first: creating needs a permission on the parent even where there is nothing to create.
-    if client.check_stat(path).await?.is_some() {
-        return Ok(());
+    // Looked for first: creating needs a permission on the parent even where there is nothing to create. What may not
+    // even be looked at is taken for there; what is done with it next says so if not.
+    match client.check_stat(path).await {
+        Ok(None) => client.mkdir(path, &persistent(ensemble)).await,
+        Ok(Some(_)) | Err(Cause::NoAuth) => Ok(()),
+        Err(cause) => Err(cause),
     }
-    client.mkdir(path, &persistent(ensemble)).await
 }
 
 /// Creates the parents of a node.
