@@ -184,9 +184,11 @@ impl Inner {
         now: Instant,
     ) -> HashMap<Network, Instant> {
         let mut bans = held(seen, family, clocks, now);
-        if seen.rules.is_none() || !seen.reached {
+        if seen.lost() {
             let remembered = self.bans.iter().filter(|(target, _)| Family::of(target) == family);
-            remembered.for_each(|(&target, &end)| drop(bans.entry(target).or_insert(end)));
+            for (&target, &end) in remembered {
+                bans.entry(target).or_insert(end);
+            }
         }
         bans
     }

@@ -54,12 +54,12 @@ pub(super) struct Raw {
 /// What is in the table.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
-    /// Whether packets come to our chain, first of all.
+    /// Whether packets come to our chain, once and first of all.
     pub(super) reached: bool,
     /// The rules of our chain, without the words that name it; `None` where there's no chain.
     pub(super) rules: Option<Vec<String>>,
     /// The rules that lead to it, as they would be added.
-    jumps: Vec<String>,
+    pub(super) jumps: Vec<String>,
 }
 
 impl Raw {
@@ -159,7 +159,13 @@ impl Seen {
                 }
             }
         }
+        seen.reached &= seen.jumps.iter().filter(|jump| *jump == JUMP).count() == 1;
         seen
+    }
+
+    /// Whether somebody has taken our chain away, or what leads to it.
+    pub(super) fn lost(&self) -> bool {
+        self.rules.is_none() || !self.jumps.iter().any(|jump| jump == JUMP)
     }
 }
 
@@ -208,7 +214,7 @@ mod tests {
         );
         // Behind another rule, twice, on a condition, and by a name that only begins like ours.
         check(&format!("{chain}-A PREROUTING -j ACCEPT\n{JUMP}\n"), false, Some(&[]), &[JUMP]);
-        check(&format!("{chain}{JUMP}\n{JUMP}\n"), true, Some(&[]), &[JUMP, JUMP]);
+        check(&format!("{chain}{JUMP}\n{JUMP}\n"), false, Some(&[]), &[JUMP, JUMP]);
         let conditional = "-A OUTPUT -o eth0 -g ccfirewall";
         check(&format!("{chain}{conditional}\n"), false, Some(&[]), &[conditional]);
         check(
