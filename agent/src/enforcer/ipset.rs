@@ -47,6 +47,8 @@ struct Inner {
     full: usize,
     /// Whether sets and rules should be there.
     there: bool,
+    /// Whether none of our sets was there when we looked.
+    fresh: bool,
     next_look: Instant,
     /// When the times of long bans are given anew.
     next_long: Option<Instant>,
@@ -66,12 +68,13 @@ impl Ipset {
             bans: HashMap::new(),
             full: 1024,
             there: true,
+            fresh: false,
             next_look: now + LOOK,
             next_long: None,
         };
-        let found = inner.adopt();
-        if let Err(error) = found {
-            if inner.bans.is_empty() {
+        if let Err(error) = inner.adopt() {
+            // Bans of an agent before us aren't taken away for that.
+            if inner.fresh {
                 let _ = inner.remove();
             }
             return Err(error);
@@ -106,12 +109,9 @@ impl Enforcer for Ipset {
 
 /// Removes sets and rules, where there are any.
 pub(super) fn remove() -> Result<(), EnforcerError> {
-    let raws = super::xtables::everywhere();
-    raws.iter().try_for_each(Raw::remove)?;
-    match Program::find("ipset") {
-        Ok(ipset) => destroy(&ipset),
-        Err(_) => Ok(()),
-    }
+    super::xtables::remove_everywhere()?;
+    // Without the program somebody has taken it away after us, and can bring it back.
+    Program::find("ipset").map_or(Ok(()), |ipset| destroy(&ipset))
 }
 
 fn destroy(ipset: &Program) -> Result<(), EnforcerError> {
@@ -212,6 +212,7 @@ impl Inner {
                 }
             }
         }
+        self.fresh = wrong.len() == Set::ALL.len() && wrong.iter().all(|(_, exists)| !exists);
         let lost = |target: &Network| wrong.iter().any(|(set, _)| Set::of(target) == *set);
         held.extend(self.bans.iter().filter(|(target, end)| lost(target) && **end > now));
         self.bans = held;

@@ -45,6 +45,8 @@ struct Inner {
     /// Not before this are rules taken away whose time is over.
     next_end: Instant,
     warned: bool,
+    /// The families whose chain wasn't there before.
+    made: Vec<Family>,
 }
 
 impl Iptables {
@@ -56,10 +58,13 @@ impl Iptables {
     pub fn open() -> Result<Self, EnforcerError> {
         let now = Instant::now();
         let (raws, bans) = (Raw::all()?.into(), HashMap::new());
-        let mut inner = Inner { raws, bans, there: true, next_look: now, next_end: now, warned: false };
+        let mut inner =
+            Inner { raws, bans, there: true, next_look: now, next_end: now, warned: false, made: Vec::new() };
         if let Err(error) = inner.adopt() {
+            // Bans of an agent before us aren't taken away for that.
             if inner.bans.is_empty() {
-                let _ = inner.remove();
+                let raws = Arc::clone(&inner.raws);
+                raws.iter().filter(|raw| inner.made.contains(&raw.family)).for_each(|raw| drop(raw.remove()));
             }
             return Err(error);
         }
@@ -196,6 +201,7 @@ impl Inner {
     /// Looks what is held, takes away what is over, and makes anew what isn't as it should be.
     fn adopt(&mut self) -> Result<(), EnforcerError> {
         self.there = true;
+        self.made.clear();
         let start = Instant::now();
         for raw in &*Arc::clone(&self.raws) {
             let seen = raw.look()?;
@@ -211,6 +217,9 @@ impl Inner {
             let (over, alive): (Vec<_>, Vec<_>) = bans.into_iter().partition(|(_, end)| *end <= now);
             drop(over);
             if !as_it_should_be {
+                if seen.rules.is_none() {
+                    self.made.push(raw.family);
+                }
                 raw.write(&seen, alive.iter().map(|(target, end)| rule(target, *end, &clocks)))?;
             }
             self.bans.extend(alive);

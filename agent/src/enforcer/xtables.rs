@@ -82,7 +82,7 @@ impl Raw {
         }
         // The variant of iptables that speaks nftables ends well where it can't show a table.
         if said.output.contains("is incompatible") {
-            return Err(EnforcerError::Failed(format!(
+            return Err(EnforcerError::Unsupported(format!(
                 "the table raw of {} holds what only nft can show: {} (use the enforcer nftables)",
                 self.family.tables(),
                 said.output.lines().find(|line| line.contains("incompatible")).unwrap_or_default()
@@ -169,21 +169,31 @@ impl Seen {
     }
 }
 
-/// Every table `raw` that may hold something of ours: of both families, and of both variants of iptables, for
-/// which of them is `iptables` may have changed meanwhile.
-pub(super) fn everywhere() -> Vec<Raw> {
-    let mut found = Vec::new();
+/// Removes our chain from every table `raw` that may hold it: of both families, and of both variants of iptables, for
+/// which of them is `iptables` may have changed meanwhile. What can be removed is removed, whatever can't.
+pub(super) fn remove_everywhere() -> Result<(), EnforcerError> {
+    let mut outcome = Ok(());
     for family in Family::BOTH {
         // Asking the old variant would make its table; so it's asked only where there is one.
-        let names = format!(
-            "/proc/net/{}_names",
-            family.tables().replace("ip6", "ip6_").replace("iptables", "ip_tables")
-        );
+        let names = match family {
+            Family::V4 => "/proc/net/ip_tables_names",
+            Family::V6 => "/proc/net/ip6_tables_names",
+        };
         let old = std::fs::read_to_string(names).is_ok_and(|names| names.lines().any(|name| name == "raw"));
         let variants = if old { &["", "-nft", "-legacy"][..] } else { &["-nft"] };
-        found.extend(variants.iter().filter_map(|variant| Raw::of(family, variant).ok()));
+        for raw in variants.iter().filter_map(|variant| Raw::of(family, variant).ok()) {
+            let removed = match raw.remove() {
+                // What can't be there isn't, and what can't be looked into is hardly ours.
+                Err(EnforcerError::Unsupported(why)) => {
+                    tracing::info!("nothing of ours is looked for there: {why}");
+                    Ok(())
+                }
+                removed => removed,
+            };
+            outcome = outcome.and(removed);
+        }
     }
-    found
+    outcome
 }
 
 #[cfg(test)]
