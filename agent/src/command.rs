@@ -30,7 +30,7 @@ Exit codes:
   1  it can't start or can't remove: no rights, an address in use, a key that is too weak
   2  wrong usage: an unknown flag, an address that is none";
 
-/// Holds bans on this host, in nftables, and does what owners ask for over Thrift. Bans stay when it stops, and end
+/// Holds bans on this host, in nftables, ipset or iptables, and does what owners ask for over Thrift. Bans stay when it stops, and end
 /// by themselves when their time is over.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
@@ -44,6 +44,9 @@ pub struct Args {
     /// What drops packets
     #[arg(long, value_enum, default_value_t = Kind::Auto, value_name = "KIND")]
     enforcer: Kind,
+    /// End the live connections of whoever is banned, too (needs the programs ss and conntrack)
+    #[arg(long)]
+    cut_established: bool,
     /// How long bans last that come by the original call, which says no end
     #[arg(long, value_name = "SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u32).range(1..))]
     legacy_max_seconds: u32,
@@ -51,16 +54,20 @@ pub struct Args {
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections, value_parser = read_count)]
     max_connections: usize,
     /// Remove everything that is ours from the kernel, bans and all, and exit
-    #[arg(long, conflicts_with_all = ["listen", "mkey_file", "enforcer", "legacy_max_seconds", "max_connections"])]
+    #[arg(long, conflicts_with_all = ["listen", "mkey_file", "enforcer", "cut_established", "legacy_max_seconds", "max_connections"])]
     remove: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Kind {
-    /// nftables where it works, else a dry run with a warning
+    /// The best that works: nftables, else ipset, else iptables, else a dry run with a warning
     Auto,
     /// nftables, or no start
     Nftables,
+    /// ipset with iptables, or no start
+    Ipset,
+    /// iptables alone, or no start: slow, and bans end only while the agent runs
+    Iptables,
     /// Nobody is blocked: bans are only held in memory
     DryRun,
 }
@@ -88,11 +95,14 @@ fn run(args: Args) -> anyhow::Result<()> {
     let mut config = Config::new(key);
     config.warnings.extend(doubt);
     config.listen = args.listen;
+    config.cut_established = args.cut_established;
     config.legacy_max = Seconds(args.legacy_max_seconds);
     config.limits.connections = args.max_connections;
     config.enforcer = match args.enforcer {
         Kind::Auto => Choice::Auto,
         Kind::Nftables => Choice::Nftables,
+        Kind::Ipset => Choice::Ipset,
+        Kind::Iptables => Choice::Iptables,
         Kind::DryRun => Choice::DryRun,
     };
     let running = crate::start(config)?;

@@ -9,9 +9,12 @@ use model::network::Network;
 use model::units::Seconds;
 
 use crate::clock::{self, Clock};
+use crate::enforcer::cut::Cutting;
 use crate::enforcer::dry_run::DryRun;
+use crate::enforcer::ipset::Ipset;
+use crate::enforcer::iptables::Iptables;
 use crate::enforcer::nftables::Nftables;
-use crate::enforcer::{Enforcer, EnforcerError};
+use crate::enforcer::{self, Enforcer, EnforcerError};
 use crate::keeper::Keeper;
 use crate::key::{Key, KeyError};
 use crate::server::{Limits, Server};
@@ -23,10 +26,14 @@ pub type Observer = Arc<dyn Fn(&[(Network, Duration)], &[Network]) + Send + Sync
 
 /// What drops packets.
 pub enum Choice {
-    /// nftables where it works, else a dry run.
+    /// The best that works here: nftables, else ipset, else iptables, else a dry run.
     Auto,
     /// nftables, or no start.
     Nftables,
+    /// ipset with rules of iptables, or no start.
+    Ipset,
+    /// iptables with a rule for each ban, or no start.
+    Iptables,
     /// Nothing: bans are only held in memory.
     DryRun,
     /// What the caller brings.
@@ -38,6 +45,8 @@ impl std::fmt::Debug for Choice {
         f.write_str(match self {
             Self::Auto => "Auto",
             Self::Nftables => "Nftables",
+            Self::Ipset => "Ipset",
+            Self::Iptables => "Iptables",
             Self::DryRun => "DryRun",
             Self::Own(enforcer) => enforcer.name(),
         })
@@ -52,6 +61,8 @@ pub struct Config {
     pub mkey: Key,
     /// What drops packets.
     pub enforcer: Choice,
+    /// Whether live connections of whoever is banned are ended; see [`crate::enforcer::cut`].
+    pub cut_established: bool,
     /// How long a ban lasts that comes by the call of 2016, which says no end.
     pub legacy_max: Seconds,
     /// What callers may ask of the server.
@@ -72,6 +83,7 @@ impl Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
             mkey,
             enforcer: Choice::Auto,
+            cut_established: false,
             legacy_max: Seconds(86_400),
             limits: Limits::default(),
             observer: None,
@@ -129,7 +141,7 @@ impl Running {
         self.address
     }
 
-    /// What drops packets: `nftables`, `dry_run`.
+    /// What drops packets: `nftables`, `ipset`, `iptables`, `dry_run`.
     #[must_use]
     pub fn enforcer_name(&self) -> &'static str {
         self.enforcer
@@ -170,7 +182,8 @@ impl std::fmt::Debug for Running {
 /// Where the key is too weak for where it listens, where it can't listen, or where the enforcer that was asked for
 /// doesn't work. See [`StartError`].
 pub fn start(config: Config) -> Result<Running, StartError> {
-    let Config { listen, mkey, enforcer, legacy_max, limits, observer, clock, mut warnings } = config;
+    let Config { listen, mkey, enforcer, cut_established, legacy_max, limits, observer, clock, mut warnings } =
+        config;
     mkey.suits(listen.ip())?;
     if let Some(why) = mkey.weakness() {
         warnings.push(format!(
@@ -182,27 +195,34 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let system = |error: &dyn std::fmt::Display| StartError::System(error.to_string());
     let address = listener.local_addr().map_err(|error| system(&error))?;
 
-    let keep = |enforcer: Box<dyn Enforcer>| {
-        let name = enforcer.name();
-        Keeper::new(enforcer, observer.clone(), clock.clone()).map(|keeper| (name, keeper))
-    };
-    let nftables = || Nftables::open().and_then(|enforcer| keep(Box::new(enforcer)));
-    let dry_run = || keep(Box::new(DryRun::new(clock.clone())));
-    let (enforcer, keeper) = match enforcer {
-        Choice::Own(enforcer) => keep(enforcer)?,
-        Choice::Nftables => nftables()?,
+    let mut enforcer: Box<dyn Enforcer> = match enforcer {
+        Choice::Own(enforcer) => enforcer,
+        Choice::Nftables => Box::new(Nftables::open()?),
+        Choice::Ipset => Box::new(Ipset::open()?),
+        Choice::Iptables => Box::new(Iptables::open()?),
         Choice::DryRun => {
             warnings.push("a dry run, as asked for: nobody is blocked".to_owned());
-            dry_run()?
+            Box::new(DryRun::new(clock.clone()))
         }
-        Choice::Auto => match nftables() {
-            Ok(opened) => opened,
+        Choice::Auto => match enforcer::best() {
+            Ok((enforcer, why)) => {
+                warnings.extend(why);
+                enforcer
+            }
             Err(error) => {
                 warnings.push(format!("only a dry run, NOBODY IS BLOCKED: {error}"));
-                dry_run()?
+                Box::new(DryRun::new(clock.clone()))
             }
         },
     };
+    // In a dry run nobody is blocked, and nobody's connections end.
+    if cut_established && enforcer.name() != DryRun::NAME {
+        let (cutting, doubts) = Cutting::new(enforcer)?;
+        warnings.extend(doubts);
+        enforcer = Box::new(cutting);
+    }
+    let name = enforcer.name();
+    let keeper = Keeper::new(enforcer, observer, clock)?;
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
@@ -218,8 +238,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     });
     let server = Server::start(listener, Arc::clone(&service), limits).map_err(|error| system(&error))?;
     let (_, _, held) = service.keeper.status();
-    tracing::info!(%address, enforcer, held, "the agent listens");
-    Ok(Running { server, address, enforcer, service })
+    tracing::info!(%address, enforcer = name, held, "the agent listens");
+    Ok(Running { server, address, enforcer: name, service })
 }
 
 /// Removes from the kernel whatever agents have put there, bans and all.
@@ -227,5 +247,5 @@ pub fn start(config: Config) -> Result<Running, StartError> {
 /// # Errors
 /// Where we may not, or the kernel refuses.
 pub fn remove() -> Result<(), EnforcerError> {
-    Nftables::open()?.remove()
+    enforcer::remove_all()
 }

@@ -17,6 +17,9 @@ pub struct DryRun {
 }
 
 impl DryRun {
+    /// Its name.
+    pub(crate) const NAME: &str = "dry_run";
+
     /// Holds nothing yet.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
@@ -26,7 +29,7 @@ impl DryRun {
 
 impl Enforcer for DryRun {
     fn name(&self) -> &'static str {
-        "dry_run"
+        Self::NAME
     }
 
     fn apply(&mut self, block: &[(Network, Duration)], unblock: &[Network]) -> Result<(), EnforcerError> {

@@ -89,10 +89,11 @@ fn wrong_usage_is_2_and_what_cant_be_is_1() {
     for args in [
         &["--mkey", "secret"][..],
         &["--listen", "localhost"],
-        &["--enforcer", "iptables"],
+        &["--enforcer", "pf"],
         &["--legacy-max-seconds", "0"],
         &["--max-connections", "0"],
         &["--remove", "--listen", "127.0.0.1"],
+        &["--remove", "--cut-established"],
     ] {
         assert_eq!(run(args, None).0, Some(2), "{args:?}");
     }

@@ -335,6 +335,8 @@ fn start_agent(local: &LocalAgent) -> anyhow::Result<(AgentConfig, agent::Runnin
         enforcer: match local.enforcer {
             EnforcerChoice::Auto => agent::Choice::Auto,
             EnforcerChoice::Nftables => agent::Choice::Nftables,
+            EnforcerChoice::Ipset => agent::Choice::Ipset,
+            EnforcerChoice::Iptables => agent::Choice::Iptables,
             EnforcerChoice::DryRun => agent::Choice::DryRun,
         },
         ..agent::Config::new(agent::key::Key::new(&mkey)?)

@@ -128,9 +128,9 @@ pub(super) static AGENT: Section = Section {
         key("enabled", FLAG, "true", "Whether there is one."),
         key(
             "enforcer",
-            "`auto`, `nftables` or `dry-run`",
+            "`auto`, `nftables`, `ipset`, `iptables` or `dry-run`",
             "\"auto\"",
-            "What holds the bans. `auto` is the best that this machine has.",
+            "What holds the bans. `auto` is the best that this machine has: nftables, else ipset, else iptables.",
         ),
         key(
             "listen",

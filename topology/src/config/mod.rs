@@ -124,6 +124,10 @@ pub enum EnforcerChoice {
     Auto,
     /// The kernel's nftables.
     Nftables,
+    /// Sets of ipset, with rules of iptables.
+    Ipset,
+    /// A rule of iptables for each ban.
+    Iptables,
     /// Nothing: bans are kept in memory and nobody is blocked.
     DryRun,
 }

@@ -175,6 +175,8 @@ impl<'t> Reading<'t, '_> {
             self.reader.parsed(&given, |text| match text {
                 "auto" => Some(EnforcerChoice::Auto),
                 "nftables" => Some(EnforcerChoice::Nftables),
+                "ipset" => Some(EnforcerChoice::Ipset),
+                "iptables" => Some(EnforcerChoice::Iptables),
                 "dry-run" | "dry_run" => Some(EnforcerChoice::DryRun),
                 _ => None,
             })
