@@ -71,6 +71,8 @@ struct Status {
   8: i64 clock_ms
   /** What a person should know: for instance why it only runs dry. */
   9: list<string> warnings
+  /** Whether it has got an owner's full state since its start, so that nobody is missing from what it holds. */
+  10: bool ready
 }
 
 /** What an agent holds. */

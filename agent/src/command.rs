@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::ValueEnum;
 use model::units::Seconds;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::key::Key;
 use crate::{Choice, Config, Limits};
+
+mod network;
 
 /// The environment variable that the key is read from where no file is given.
 const KEY_VARIABLE: &str = "CCFIREWALL_MKEY";
@@ -22,6 +24,8 @@ The key is read from --mkey-file, or else from the environment variable CCFIREWA
 Examples:
   ccfirewall-agent --mkey-file /etc/ccfirewall/mkey
   ccfirewall-agent --mkey-file /etc/ccfirewall/mkey --listen 10.0.0.7 --enforcer nftables
+  ccfirewall-agent --mkey-file /etc/ccfirewall/mkey --listen 0.0.0.0 --advertise 10.0.0.7 \
+    --zookeeper zk1:2181,zk2:2181,zk3:2181
   ccfirewall-agent --enforcer dry-run --listen 127.0.0.1:9191
   ccfirewall-agent --remove
 
@@ -53,6 +57,8 @@ pub struct Args {
     /// How many connections there may be at a time
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections, value_parser = read_count)]
     max_connections: usize,
+    #[command(flatten)]
+    network: network::Args,
     /// Remove everything that is ours from the kernel, bans and all, and exit
     #[arg(long, conflicts_with_all = ["listen", "mkey_file", "enforcer", "cut_established", "legacy_max_seconds", "max_connections"])]
     remove: bool,
@@ -90,7 +96,7 @@ fn remove() -> anyhow::Result<()> {
 
 fn run(args: Args) -> anyhow::Result<()> {
     // Before anything else, so that a signal that comes early isn't lost.
-    let mut signals = Signals::new([SIGTERM, SIGINT]).context("signals can't be received")?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("signals can't be received")?;
     let (key, doubt) = read_key(args.mkey_file)?;
     let mut config = Config::new(key);
     config.warnings.extend(doubt);
@@ -105,9 +111,16 @@ fn run(args: Args) -> anyhow::Result<()> {
         Kind::Iptables => Choice::Iptables,
         Kind::DryRun => Choice::DryRun,
     };
+    config.tls = args.network.tls();
+    config.registration = args.network.registration()?;
+    config.notify = true;
     let running = crate::start(config)?;
-    if let Some(signal) = signals.forever().next() {
-        tracing::info!(signal, "stops; bans stay until their time is over");
+    for signal in signals.forever() {
+        if signal != SIGHUP {
+            tracing::info!(signal, "stops; bans stay until their time is over");
+            break;
+        }
+        running.look_at_certificates();
     }
     running.stop();
     Ok(())
@@ -125,7 +138,7 @@ fn read_key(file: Option<PathBuf>) -> anyhow::Result<(Key, Option<String>)> {
     }
 }
 
-fn read_address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn read_address(text: &str) -> Result<SocketAddr, String> {
     let bare = || text.parse::<IpAddr>().map(|ip| SocketAddr::from((ip, ccfirewall_thrift::DEFAULT_PORT)));
     text.parse().or_else(|_| bare()).map_err(|_| {
         "not an address: write 10.0.0.7, 10.0.0.7:9090 or [2001:db8::7]:9090 (no host names)".to_owned()

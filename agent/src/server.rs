@@ -15,6 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use ccfirewall_thrift::tls::ServerTls;
 use socket2::SockRef;
 
 use crate::service::Service;
@@ -34,13 +35,15 @@ pub struct Limits {
     pub message_time: Duration,
     /// Between two messages.
     pub idle: Duration,
+    /// For the agreement by TLS, all of it.
+    pub handshake: Duration,
     /// Until the first message of a caller who hasn't shown the key.
     pub unproven_idle: Duration,
 }
 
 impl Default for Limits {
     /// 256 connections; 8 MiB with lists of 100,000, or 64 KiB before the key was seen; 10 s for a message; 10 min
-    /// between messages, or 30 s before the key was seen.
+    /// between messages, or 30 s before the key was seen; 5 s to agree by TLS.
     fn default() -> Self {
         Self {
             connections: 256,
@@ -49,6 +52,7 @@ impl Default for Limits {
             items: 100_000,
             message_time: Duration::from_secs(10),
             idle: Duration::from_secs(600),
+            handshake: Duration::from_secs(5),
             unproven_idle: Duration::from_secs(30),
         }
     }
@@ -64,6 +68,7 @@ struct Peer {
 
 struct Shared {
     service: Arc<Service>,
+    tls: Option<Arc<ServerTls>>,
     limits: Limits,
     /// By number, so the oldest come first.
     peers: Mutex<BTreeMap<u64, Arc<Peer>>>,
@@ -89,10 +94,16 @@ pub(crate) struct Server {
 
 impl Server {
     /// Serves what comes to `listener`.
-    pub(crate) fn start(listener: TcpListener, service: Arc<Service>, limits: Limits) -> io::Result<Self> {
+    pub(crate) fn start(
+        listener: TcpListener,
+        service: Arc<Service>,
+        tls: Option<Arc<ServerTls>>,
+        limits: Limits,
+    ) -> io::Result<Self> {
         let listener = Arc::new(listener);
         let shared = Arc::new(Shared {
             service,
+            tls,
             limits,
             peers: Mutex::default(),
             left: Condvar::new(),

@@ -14,6 +14,7 @@ use model::units::Seconds;
 
 use crate::keeper::{Applied, Keeper, Outcome, Read, Wanted, over};
 use crate::key::Key;
+use crate::ready::Ready;
 
 /// After a wrong key the connection waits so long, to make guessing slow.
 const AFTER_WRONG_KEY: Duration = Duration::from_millis(100);
@@ -32,6 +33,8 @@ pub(crate) struct Service {
     /// What a person should know, from the start on.
     pub(crate) warnings: Vec<String>,
     pub(crate) wrong_keys: AtomicU64,
+    /// Whether an owner's full state is in force.
+    pub(crate) ready: Arc<Ready>,
 }
 
 /// The calls of one connection.
@@ -99,7 +102,11 @@ impl CCfirewallAgentSyncHandler for Calls {
         let keeper = &self.service.keeper;
         Ok(answer(self.check(&mkey).and_then(|()| {
             let bans = read_bans(bans, keeper.now());
-            keeper.sync(self.connection, epoch, &bans, first, last)
+            let taken = keeper.sync(self.connection, epoch, &bans, first, last)?;
+            if last {
+                self.service.ready.become_so();
+            }
+            Ok(taken)
         })))
     }
 
@@ -140,6 +147,7 @@ impl CCfirewallAgentSyncHandler for Calls {
             held: i64::try_from(held).ok(),
             clock_ms: i64::try_from(clock.as_millis()).ok(),
             warnings: Some(warnings),
+            ready: Some(self.service.ready.is()),
         })
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ccfirewall_thrift::DEFAULT_PORT;
+use ccfirewall_thrift::tls::{ServerTls, TlsError, TlsFiles};
 use model::network::Network;
 use model::units::Seconds;
 
@@ -17,6 +18,9 @@ use crate::enforcer::nftables::Nftables;
 use crate::enforcer::{self, Enforcer, EnforcerError};
 use crate::keeper::Keeper;
 use crate::key::{Key, KeyError};
+use crate::notify::notify;
+use crate::ready::Ready;
+use crate::registration::{Registered, Registration};
 use crate::server::{Limits, Server};
 use crate::service::Service;
 
@@ -73,6 +77,12 @@ pub struct Config {
     pub clock: Clock,
     /// What a person should know besides what the agent finds itself; shown in its status.
     pub warnings: Vec<String>,
+    /// Speak TLS only, by these files; with `ca`, callers must show a certificate of that authority.
+    pub tls: Option<TlsFiles>,
+    /// Register in ZooKeeper.
+    pub registration: Option<Registration>,
+    /// Tell systemd how it goes, where it wants to know.
+    pub notify: bool,
 }
 
 impl Config {
@@ -89,6 +99,9 @@ impl Config {
             observer: None,
             clock: clock::machine(),
             warnings: Vec::new(),
+            tls: None,
+            registration: None,
+            notify: false,
         }
     }
 }
@@ -121,6 +134,15 @@ pub enum StartError {
     /// Its enforcer doesn't work.
     #[error(transparent)]
     Enforcer(#[from] EnforcerError),
+    /// Its certificate can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Where it should register can't be right.
+    #[error(transparent)]
+    ZooKeeper(#[from] zk_config::Error),
+    /// It would be listed at an address where nobody reaches it.
+    #[error("{0} is the address of no host: say with --advertise where owners reach this agent")]
+    Advertise(SocketAddr),
     /// The system refuses something that every process needs.
     #[error("the system refuses: {0}")]
     System(String),
@@ -128,6 +150,9 @@ pub enum StartError {
 
 /// An agent that runs. Dropping it stops it; its bans stay where they are, until their time is over.
 pub struct Running {
+    /// Goes first, so that nobody is sent here any more.
+    registered: Option<Registered>,
+    tls: Option<Arc<ServerTls>>,
     server: Server,
     address: SocketAddr,
     enforcer: &'static str,
@@ -153,6 +178,17 @@ impl Running {
         &self.service.warnings
     }
 
+    /// Whether an owner's full state is in force since the start.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.service.ready.is()
+    }
+
+    /// Reads the certificates now where they have changed, instead of with the next connection.
+    pub fn look_at_certificates(&self) {
+        self.tls.iter().for_each(|tls| tls.look());
+    }
+
     /// Stops it: closes connections, and leaves the bans where they are. Calls under way are done to their end, for
     /// up to 5 s.
     pub fn stop(self) {
@@ -162,6 +198,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        drop(self.registered.take());
         self.server.stop();
     }
 }
@@ -182,9 +219,11 @@ impl std::fmt::Debug for Running {
 /// Where the key is too weak for where it listens, where it can't listen, or where the enforcer that was asked for
 /// doesn't work. See [`StartError`].
 pub fn start(config: Config) -> Result<Running, StartError> {
-    let Config { listen, mkey, enforcer, cut_established, legacy_max, limits, observer, clock, mut warnings } =
+    let Config { listen, mkey, enforcer, cut_established, legacy_max, limits, observer, clock, mut warnings, .. } =
         config;
+    let Config { tls, registration, notify: to_systemd, .. } = config;
     mkey.suits(listen.ip())?;
+    let tls = tls.map(ServerTls::new).transpose()?.map(Arc::new);
     if let Some(why) = mkey.weakness() {
         warnings.push(format!(
             "the mkey {why}: every program on this machine can ban and unban (give one with --mkey-file)"
@@ -235,11 +274,46 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         instance: format!("{:016x}", u64::from_be_bytes(instance)),
         warnings,
         wrong_keys: 0.into(),
+        ready: Arc::new(Ready::default()),
     });
-    let server = Server::start(listener, Arc::clone(&service), limits).map_err(|error| system(&error))?;
+    let server =
+        Server::start(listener, Arc::clone(&service), tls.clone(), limits).map_err(|error| system(&error))?;
     let (_, _, held) = service.keeper.status();
-    tracing::info!(%address, enforcer = name, held, "the agent listens");
-    Ok(Running { server, address, enforcer: name, service })
+    tracing::info!(%address, enforcer = name, held, tls = tls.is_some(), "the agent listens");
+    if to_systemd {
+        tell_systemd(&service.ready, registration.is_some(), address, held);
+    }
+    let registered = registration.map(|registration| register(registration, address, name, &tls, &service.ready));
+    Ok(Running { registered: registered.transpose()?, tls, server, address, enforcer: name, service })
+}
+
+/// An agent that registers is ready for systemd when it is. One that doesn't may have an owner that sends no full
+/// state (those of 2016), and systemd would wait in vain: it is ready when it listens.
+fn tell_systemd(ready: &Ready, registers: bool, address: SocketAddr, held: usize) {
+    let first = if registers { "" } else { "READY=1\n" };
+    notify(&format!("{first}STATUS=listens on {address} with {held} bans, and waits for an owner's full state"));
+    ready.then(move || notify(&format!("READY=1\nSTATUS=listens on {address}; an owner's full state is in force")));
+}
+
+fn register(
+    registration: Registration,
+    listens: SocketAddr,
+    enforcer: &str,
+    tls: &Option<Arc<ServerTls>>,
+    ready: &Arc<Ready>,
+) -> Result<Registered, StartError> {
+    let address = registration.advertise.unwrap_or(listens);
+    if address.ip().is_unspecified() || address.port() == 0 {
+        return Err(StartError::Advertise(address));
+    }
+    let agent = zk_config::AgentNode {
+        address,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        enforcer: enforcer.to_owned(),
+        tls: tls.is_some(),
+        ready: false,
+    };
+    Ok(Registered::start(registration.ensemble, agent, ready)?)
 }
 
 /// Removes from the kernel whatever agents have put there, bans and all.

@@ -12,6 +12,7 @@ use thrift::protocol::{TBinaryInputProtocol, TBinaryOutputProtocol};
 use crate::generated::{
     CCfirewallAgentSyncClient, TCCfirewallAgentSyncClient as _, TCCfirewallSyncClient as _,
 };
+use crate::tls::ClientTls;
 use crate::{Answer, Ban, Held, Status, Timed};
 
 /// How long an agent may take.
@@ -45,6 +46,14 @@ pub enum CallError {
         /// Where it should be.
         address: SocketAddr,
         /// What the system says.
+        cause: std::io::Error,
+    },
+    /// There is a connection, but no agreement by TLS.
+    #[error("the agent at {address} can't be spoken to by TLS: {cause}")]
+    Tls {
+        /// Where it is.
+        address: SocketAddr,
+        /// What is wrong with it, or with what it showed.
         cause: std::io::Error,
     },
     /// The agent answered that it can't; the connection can be used further. An agent that doesn't know a call
@@ -111,13 +120,30 @@ impl Client {
     /// # Errors
     /// [`CallError::Connect`] where there is no connection in time.
     pub fn connect(address: SocketAddr, timeouts: Timeouts) -> Result<Self, CallError> {
-        let connect = || {
-            let stream = TcpStream::connect_timeout(&address, timeouts.connect)?;
-            stream.set_nodelay(true)?;
-            Ok(Arc::new(stream))
-        };
-        let stream = connect().map_err(|cause| CallError::Connect { address, cause })?;
-        let (reading, writing) = (Timed::new(Arc::clone(&stream)), Timed::new(stream));
+        let stream = open(address, timeouts)?;
+        Ok(Self::new(address, timeouts, Timed::new(Arc::clone(&stream)), Timed::new(stream)))
+    }
+
+    /// Connects by TLS to the agent at `address`, whose certificate must be for `name`: a host name, or an address
+    /// as text. The agreement may take as long as a connection, once more.
+    ///
+    /// # Errors
+    /// [`CallError::Connect`] where there is no connection in time, [`CallError::Tls`] where it isn't whom we expect
+    /// or doesn't believe us.
+    pub fn connect_by_tls(
+        address: SocketAddr,
+        tls: &ClientTls,
+        name: &str,
+        timeouts: Timeouts,
+    ) -> Result<Self, CallError> {
+        let failed = |cause| CallError::Tls { address, cause };
+        let session = tls.session(name).map_err(|error| failed(std::io::Error::other(error)))?;
+        let stream = open(address, timeouts)?;
+        let (reading, writing) = Timed::by_tls(stream, session, timeouts.connect).map_err(failed)?;
+        Ok(Self::new(address, timeouts, reading, writing))
+    }
+
+    fn new(address: SocketAddr, timeouts: Timeouts, reading: Timed, writing: Timed) -> Self {
         let limits = TConfiguration::builder()
             .max_message_size(Some(MAX_ANSWER))
             .max_string_size(Some(MAX_ANSWER))
@@ -127,7 +153,7 @@ impl Client {
         let input = TBinaryInputProtocol::with_config(BufReader::new(reading.clone()), false, limits.clone());
         let output = TBinaryOutputProtocol::with_config(BufWriter::new(writing.clone()), true, limits);
         let calls = CCfirewallAgentSyncClient::new(input, output);
-        Ok(Self { address, timeouts, reading, writing, calls, broken: false })
+        Self { address, timeouts, reading, writing, calls, broken: false }
     }
 
     /// Where the agent is.
@@ -224,6 +250,15 @@ impl Client {
             }
         })
     }
+}
+
+fn open(address: SocketAddr, timeouts: Timeouts) -> Result<Arc<TcpStream>, CallError> {
+    let open = || {
+        let stream = TcpStream::connect_timeout(&address, timeouts.connect)?;
+        stream.set_nodelay(true)?;
+        Ok(Arc::new(stream))
+    };
+    open().map_err(|cause| CallError::Connect { address, cause })
 }
 
 fn is_an_answer(error: &thrift::ApplicationError) -> bool {

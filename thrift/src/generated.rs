@@ -358,10 +358,12 @@ pub struct Status {
   pub clock_ms: Option<i64>,
   /// What a person should know: for instance why it only runs dry.
   pub warnings: Option<Vec<String>>,
+  /// Whether it has got an owner's full state since its start, so that nobody is missing from what it holds.
+  pub ready: Option<bool>,
 }
 
 impl Status {
-  pub fn new<F1, F2, F3, F4, F5, F6, F7, F8, F9>(flag: F1, result: F2, version: F3, enforcer: F4, instance: F5, epoch: F6, held: F7, clock_ms: F8, warnings: F9) -> Status where F1: Into<Option<i32>>, F2: Into<Option<String>>, F3: Into<Option<String>>, F4: Into<Option<String>>, F5: Into<Option<String>>, F6: Into<Option<i64>>, F7: Into<Option<i64>>, F8: Into<Option<i64>>, F9: Into<Option<Vec<String>>> {
+  pub fn new<F1, F2, F3, F4, F5, F6, F7, F8, F9, F10>(flag: F1, result: F2, version: F3, enforcer: F4, instance: F5, epoch: F6, held: F7, clock_ms: F8, warnings: F9, ready: F10) -> Status where F1: Into<Option<i32>>, F2: Into<Option<String>>, F3: Into<Option<String>>, F4: Into<Option<String>>, F5: Into<Option<String>>, F6: Into<Option<i64>>, F7: Into<Option<i64>>, F8: Into<Option<i64>>, F9: Into<Option<Vec<String>>>, F10: Into<Option<bool>> {
     Status {
       flag: flag.into(),
       result: result.into(),
@@ -372,6 +374,7 @@ impl Status {
       held: held.into(),
       clock_ms: clock_ms.into(),
       warnings: warnings.into(),
+      ready: ready.into(),
     }
   }
 }
@@ -388,6 +391,7 @@ impl TSerializable for Status {
     let mut f_7: Option<i64> = Some(0);
     let mut f_8: Option<i64> = Some(0);
     let mut f_9: Option<Vec<String>> = Some(Vec::new());
+    let mut f_10: Option<bool> = Some(false);
     loop {
       let field_ident = i_prot.read_field_begin()?;
       if field_ident.field_type == TType::Stop {
@@ -437,6 +441,10 @@ impl TSerializable for Status {
           i_prot.read_list_end()?;
           f_9 = Some(val);
         },
+        10 => {
+          let val = i_prot.read_bool()?;
+          f_10 = Some(val);
+        },
         _ => {
           i_prot.skip(field_ident.field_type)?;
         },
@@ -454,6 +462,7 @@ impl TSerializable for Status {
       held: f_7,
       clock_ms: f_8,
       warnings: f_9,
+      ready: f_10,
     };
     Ok(ret)
   }
@@ -509,6 +518,11 @@ impl TSerializable for Status {
       o_prot.write_list_end()?;
       o_prot.write_field_end()?
     }
+    if let Some(fld_var) = self.ready {
+      o_prot.write_field_begin(&TFieldIdentifier::new("ready", TType::Bool, 10))?;
+      o_prot.write_bool(fld_var)?;
+      o_prot.write_field_end()?
+    }
     o_prot.write_field_stop()?;
     o_prot.write_struct_end()
   }
@@ -526,6 +540,7 @@ impl Default for Status {
       held: Some(0),
       clock_ms: Some(0),
       warnings: Some(Vec::new()),
+      ready: Some(false),
     }
   }
 }

@@ -1,5 +1,5 @@
 //! The agents' service in Thrift: the interface (`ccfirewall.thrift`), the code that the Thrift compiler makes of
-//! it, a client with deadlines, and what a server needs to read messages that it can't trust.
+//! it, a client with deadlines, TLS for both sides, and what a server needs to read messages that it can't trust.
 
 pub mod flag;
 #[allow(
@@ -13,6 +13,7 @@ pub mod flag;
 #[allow(unreachable_pub, clippy::explicit_iter_loop, clippy::semicolon_if_nothing_returned)]
 pub mod generated;
 pub mod message;
+pub mod tls;
 
 mod client;
 mod timed;

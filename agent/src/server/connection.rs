@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use ccfirewall_thrift::Timed;
 use ccfirewall_thrift::generated::CCfirewallAgentSyncProcessor;
 use ccfirewall_thrift::message::{Malformed, Scanner, Step};
+use ccfirewall_thrift::tls::TlsError;
 use thrift::TConfiguration;
 use thrift::protocol::{TBinaryInputProtocol, TBinaryOutputProtocol};
 use thrift::server::TProcessor as _;
@@ -30,6 +31,8 @@ enum Over {
     Malformed(#[from] Malformed),
     #[error("{0}")]
     Failed(#[from] io::Error),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("no answer could be made: {0}")]
     Answer(#[from] thrift::Error),
 }
@@ -42,7 +45,10 @@ pub(super) fn serve(number: u64, peer: &Peer, shared: &Arc<Shared>) {
 
 fn serve_calls(number: u64, peer: &Peer, shared: &Arc<Shared>) -> Result<std::convert::Infallible, Over> {
     peer.stream.set_nodelay(true)?;
-    let mut stream = Timed::new(Arc::clone(&peer.stream));
+    let mut stream = match &shared.tls {
+        None => Timed::new(Arc::clone(&peer.stream)),
+        Some(tls) => Timed::by_tls(Arc::clone(&peer.stream), tls.session()?, shared.limits.handshake)?.0,
+    };
     let calls = Calls { service: Arc::clone(&shared.service), connection: number };
     let processor = CCfirewallAgentSyncProcessor::new(calls);
     let mut buffer = Vec::new();

@@ -263,7 +263,16 @@ fn agents(page: &mut Page, status: &Status) {
         |agent| Some(flag(agent.state == AgentState::Up)),
     );
     type Number = fn(&AgentView) -> u64;
-    let numbers: [(&str, Kind, &str, Number); 4] = [
+    let numbers: [(&str, Kind, &str, Number); 6] = [
+        ("ccfirewall_agent_failures", Gauge, "Attempts to reach an agent that failed in a row.", |agent| {
+            agent.failures.into()
+        }),
+        (
+            "ccfirewall_agent_breaker_open",
+            Gauge,
+            "1 where so many attempts failed that an agent is only probed now and then.",
+            |agent| agent.breaker_open.into(),
+        ),
         ("ccfirewall_agent_bans_held", Gauge, "Bans that an agent holds.", |agent| agent.held),
         ("ccfirewall_agent_bans_wanted", Gauge, "Bans that an agent should hold.", |agent| agent.wanted),
         ("ccfirewall_agent_queue", Gauge, "Orders that wait for an agent.", |agent| agent.queue),

@@ -125,6 +125,7 @@ impl LiveApp {
             notifier: notifier.clone(),
             clock: clock.clone(),
             adopt: Arc::new(adopt),
+            superseded: Arc::new(|_| {}),
         };
         let patience = fleet::Options { dry_run: config.dry_run, ..fleet::Options::default() };
         let fleet = Arc::new(Fleet::start(agents, &ledger, world, patience)?);
@@ -322,7 +323,7 @@ fn agents(
     for RemoteAgent { address, mkey } in &config.agents {
         let name =
             if address.port() == RemoteAgent::PORT { address.ip().to_string() } else { address.to_string() };
-        all.push(AgentConfig { name: name.into(), address: *address, mkey: mkey.read()? });
+        all.push(AgentConfig { name: name.into(), address: *address, mkey: mkey.read()?, tls: None });
     }
     Ok((running, all))
 }
@@ -342,7 +343,7 @@ fn start_agent(local: &LocalAgent) -> anyhow::Result<(AgentConfig, agent::Runnin
         ..agent::Config::new(agent::key::Key::new(&mkey)?)
     })?;
     let name = local.listen.ip().to_string().into();
-    Ok((AgentConfig { name, address: running.address(), mkey }, running))
+    Ok((AgentConfig { name, address: running.address(), mkey, tls: None }, running))
 }
 
 /// A key for an agent that only this program speaks to.

@@ -208,7 +208,7 @@ fn agent_view(agent: fleet::AgentView) -> AgentView {
         Fleet::Hanging { .. } => (AgentState::Down, Some("it doesn't answer in time")),
         Fleet::Unreachable { .. } => (AgentState::Down, Some("it can't be reached")),
         Fleet::Failing { .. } => (AgentState::Down, Some("its firewall refuses")),
-        Fleet::TooOld => (AgentState::Refused, Some("it knows only the calls of 2016")),
+        Fleet::Left { .. } => (AgentState::Down, Some("nobody lists it any more")),
         Fleet::WrongKey => (AgentState::Refused, Some("it has another key")),
         Fleet::Fenced => (AgentState::Refused, Some("another program steers it now")),
     };
@@ -225,5 +225,8 @@ fn agent_view(agent: fleet::AgentView) -> AgentView {
         last_error: agent.last_error.or_else(|| why.map(str::to_owned)),
         repaired: agent.repaired,
         queue: agent.queue,
+        original: agent.original,
+        failures: agent.failures,
+        breaker_open: agent.breaker_open,
     }
 }

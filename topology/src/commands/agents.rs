@@ -46,7 +46,7 @@ fn text(out: &mut dyn Write, agents: &[AgentView]) -> io::Result<()> {
         table.add_row([
             cut(&agent.name),
             cut(&agent.address),
-            agent.state.name().to_owned(),
+            state(agent),
             cut(&agent.enforcer),
             cut(&agent.version),
             grouped(agent.held),
@@ -67,6 +67,12 @@ fn text(out: &mut dyn Write, agents: &[AgentView]) -> io::Result<()> {
         writeln!(out, "{gap}{kind}: {}: {}", cut(&agent.name), cut(text))?;
     }
     Ok(())
+}
+
+/// In a word, and whether it is only tried now and then.
+fn state(agent: &AgentView) -> String {
+    let name = agent.state.name();
+    if agent.breaker_open { format!("{name} ({} failures, probed)", agent.failures) } else { name.to_owned() }
 }
 
 fn cut(text: &str) -> String {

@@ -180,6 +180,15 @@ pub struct AgentView {
     pub repaired: u64,
     /// Orders that wait for it.
     pub queue: u64,
+    /// Whether it knows only the calls of 2016.
+    #[serde(default)]
+    pub original: bool,
+    /// How many attempts to reach it failed in a row.
+    #[serde(default)]
+    pub failures: u32,
+    /// Whether so many failed that it is only probed now and then.
+    #[serde(default)]
+    pub breaker_open: bool,
 }
 
 /// How it stands with an agent.

@@ -6,10 +6,12 @@
 //! remembered for a while.
 
 mod compare;
+mod left;
+mod original;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use ccfirewall_thrift::flag;
@@ -20,6 +22,7 @@ use model::units::Moment;
 
 use super::gone::Gone;
 use super::waiting::{Urgency, Waiting};
+pub(super) use original::Call;
 
 /// A flag and the words that go with it.
 pub(super) type Said = (i32, String);
@@ -100,6 +103,14 @@ pub(super) struct Books {
     overflowed: bool,
     endings: u64,
     outcomes: Vec<Outcome>,
+    /// Nobody lists the agent any more; see `left`.
+    left: bool,
+    /// It knows only the calls of 2016; see `original`.
+    original: bool,
+    /// Of an agent of 2016: targets that a call is under way for, so that no other one overtakes it.
+    busy: HashSet<Network>,
+    /// Of an agent of 2016: targets for which it failed, to be tried again.
+    again: HashSet<Network>,
 }
 
 /// When more targets wait, the full state is sent instead.
@@ -108,6 +119,15 @@ const MOST_WAITING: usize = 200_000;
 impl Books {
     /// As it was before a restart. What of it the agent got isn't known; its outcomes are, where they were kept.
     pub(super) fn new(agent: Arc<str>, ledger: &Ledger, now: Moment) -> Self {
+        Self::with(agent, ledger, now, false)
+    }
+
+    /// The same for an agent that comes later: bans that ended before are its business only where it had them.
+    pub(super) fn of_newcomer(agent: Arc<str>, ledger: &Ledger, now: Moment) -> Self {
+        Self::with(agent, ledger, now, true)
+    }
+
+    fn with(agent: Arc<str>, ledger: &Ledger, now: Moment, newcomer: bool) -> Self {
         let mut books = Self {
             bans: HashMap::new(),
             ended: HashMap::new(),
@@ -117,18 +137,23 @@ impl Books {
             overflowed: false,
             endings: 0,
             outcomes: Vec::new(),
+            left: false,
+            original: false,
+            busy: HashSet::new(),
+            again: HashSet::new(),
             agent,
         };
         let told = |ban: &Ban, order| ledger.has_answered(&ban.id, order, &books.agent);
         let book = |ban: &Ban| Book {
             ban: Arc::new(ban.clone()),
-            sent: true,
+            sent: !newcomer || told(ban, Order::Block),
             told: told(ban, Order::Block),
             invalid: false,
         };
         let bans = ledger.bans().map(|ban| (ban.target, book(ban))).collect();
         let ended: Vec<_> = ledger
             .ended()
+            .filter(|ended| !newcomer || told(&ended.ban, Order::Block))
             .map(|ended| (book(&ended.ban), ended.at, told(&ended.ban, Order::Unblock)))
             .collect();
         books.bans = bans;
@@ -136,7 +161,7 @@ impl Books {
             if unblock_told {
                 books.gone.insert(book.ban.target, book.ban.id, now);
             } else {
-                books.end(book, at);
+                books.end(book, at, now);
             }
         }
         books
@@ -169,7 +194,7 @@ impl Books {
                 let book = Book { ban: Arc::clone(ban), sent: false, told: false, invalid: false };
                 if let Some(before) = self.bans.insert(ban.target, book) {
                     // Its time was over, and nobody said so before the next ban began.
-                    self.end(before, now);
+                    self.end(before, now, now);
                 }
             }
         }
@@ -178,7 +203,9 @@ impl Books {
             if self.ended.contains_key(&ban.target) {
                 self.queue(ban.target, Urgency::Over);
             }
-            self.tell_block(ban, flag::ALREADY, "already over", now);
+            if !self.left {
+                self.tell_block(ban, flag::ALREADY, "already over", now);
+            }
         } else {
             self.queue(ban.target, urgency);
         }
@@ -197,7 +224,7 @@ impl Books {
         if book.told && !book.sent {
             return self.tell_all(&book, (flag::ALREADY, "already over"), (flag::ALREADY, ""), now);
         }
-        self.end(book, at);
+        self.end(book, at, now);
         let urgency = if cause == Ended::Expired { Urgency::Over } else { Urgency::ByHand };
         self.queue(ban.target, urgency);
     }
@@ -210,7 +237,10 @@ impl Books {
                 .is_some_and(|ended| ended.iter().any(|ended| ended.book.ban.id == ban.id))
     }
 
-    fn end(&mut self, book: Book, at: Moment) {
+    fn end(&mut self, book: Book, at: Moment, now: Moment) {
+        if self.never_asked(&book) {
+            return self.gone.insert(book.ban.target, book.ban.id, now);
+        }
         self.endings += 1;
         let ended = self.ended.entry(book.ban.target).or_default();
         ended.push(EndedBook { book, at, number: self.endings });
@@ -220,6 +250,8 @@ impl Books {
         if !self.connected || self.overflowed {
             return;
         }
+        // An agent of 2016 ends nothing by itself.
+        let urgency = if self.original { urgency.min(Urgency::Ban) } else { urgency };
         self.waiting.push(target, urgency);
         if self.waiting.len() > MOST_WAITING {
             self.waiting.clear();
@@ -250,6 +282,8 @@ impl Books {
     /// From now on changes wait for their call.
     pub(super) fn connected(&mut self) {
         self.connected = true;
+        self.original = false;
+        self.again.clear();
     }
 
     /// What waits will be in the full state that is sent with the next connection.
@@ -257,6 +291,7 @@ impl Books {
         self.connected = false;
         self.overflowed = false;
         self.waiting.clear();
+        self.busy.clear();
     }
 
     /// Everything that has no outcome yet waits: for a lane that calls nobody.
@@ -365,6 +400,7 @@ impl Books {
     /// There is no connection, for a reason: gives up on what the agent never got, and on unblocks that are older
     /// than `patience`, in milliseconds.
     pub(super) fn unreached(&mut self, why: (i32, &str), patience: i64, now: Moment) {
+        let patience = self.patience(patience);
         let given_up = |ended: &EndedBook| !ended.book.sent || now.0.saturating_sub(ended.at.0) >= patience;
         let targets: Vec<Network> = self
             .ended
@@ -383,7 +419,7 @@ impl Books {
                 let (block, unblock) = if book.sent {
                     (
                         "no answer came to it".to_owned(),
-                        "not reached; the kernel ends it by itself".to_owned(),
+                        self.not_lifted().to_owned(),
                     )
                 } else {
                     (format!("not reached while the ban held: {cause}"), "not reached".to_owned())

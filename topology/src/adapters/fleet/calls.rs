@@ -10,7 +10,7 @@ use model::text::shown;
 use model::units::Moment;
 
 use super::books::Said;
-use super::{AgentConfig, Options};
+use super::{AgentConfig, AgentTls, Options};
 
 /// Why a lane can't go on with its connection.
 #[derive(Debug)]
@@ -19,7 +19,8 @@ pub(super) enum Trouble {
     Hanging(String),
     /// The agent answered that it failed.
     Failing(String),
-    TooOld,
+    /// It doesn't know our calls: an agent of 2016.
+    Original,
     WrongKey,
     Fenced(String),
 }
@@ -28,14 +29,15 @@ impl From<CallError> for Trouble {
     fn from(error: CallError) -> Self {
         let text = error.to_string();
         match &error {
-            _ if error.is_unknown_method() => Self::TooOld,
+            _ if error.is_unknown_method() => Self::Original,
             CallError::Refused { .. } => Self::Failing(text),
             CallError::Broken { cause: thrift::Error::Transport(cause), .. }
                 if cause.kind == thrift::TransportErrorKind::TimedOut =>
             {
                 Self::Hanging(text)
             }
-            CallError::Connect { .. } | CallError::Broken { .. } => Self::Unreachable(text),
+            CallError::Tls { cause, .. } if cause.kind() == std::io::ErrorKind::TimedOut => Self::Hanging(text),
+            CallError::Connect { .. } | CallError::Tls { .. } | CallError::Broken { .. } => Self::Unreachable(text),
         }
     }
 }
@@ -75,8 +77,45 @@ impl Calls {
         let call = options.call + std::time::Duration::from_secs((bans / 20_000) as u64);
         // The answer may take until both are over.
         let timeouts = Timeouts { connect: options.connect, write: call / 2, read: call / 2 };
-        let client = Client::connect(config.address, timeouts)?;
+        let client = match &config.tls {
+            None => Client::connect(config.address, timeouts)?,
+            Some(AgentTls { files, name }) => {
+                let address = config.address.ip().to_string();
+                Client::connect_by_tls(config.address, files, name.as_deref().unwrap_or(&address), timeouts)?
+            }
+        };
         Ok(Self { client, mkey: config.mkey.clone(), epoch })
+    }
+
+    /// Asks an agent of 2016 for the call that it doesn't know, which shows that it is there, and still that one.
+    pub(super) fn is_original_still(&mut self) -> Result<(), Trouble> {
+        match self.status() {
+            Err(Trouble::Original) => Ok(()),
+            Err(trouble) => Err(trouble),
+            Ok(_) => Err(Trouble::Unreachable("it isn't the agent of 2016 any more: connect again".into())),
+        }
+    }
+
+    /// Has an agent of 2016 ban an address, or let it through.
+    pub(super) fn original(&mut self, target: &Network, block: bool) -> Result<Said, Trouble> {
+        let ip = target.first().to_string();
+        let text = if block {
+            self.client.block_ip(&self.mkey, &ip)
+        } else {
+            self.client.unblock_ip(&self.mkey, &ip)
+        };
+        let text = match text {
+            // It can't, and says so in its own way; the connection is whole.
+            Err(CallError::Refused { cause, .. }) => return Ok((flag::FAILED, words(&cause.message))),
+            text => text?,
+        };
+        match flag::from_text(&text) {
+            Some((flag::WRONG_KEY, _)) => Err(Trouble::WrongKey),
+            Some((flag, result)) if (flag::FAILED..=flag::DONE).contains(&flag) && flag != 0 => {
+                Ok((flag, words(&result)))
+            }
+            _ => Ok((flag::FAILED, words(&format!("not an agent's answer: {text}")))),
+        }
     }
 
     pub(super) fn status(&mut self) -> Result<Status, Trouble> {

@@ -1,6 +1,9 @@
 //! The lane of one agent: a thread that connects, sends the full state, then every change, and looks now and then
-//! whether the agent holds what it should.
+//! whether the agent holds what it should. An agent that nobody lists any more isn't called: its lane only sees that
+//! what is owed for it is told.
 
+mod apart;
+mod original;
 mod work;
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -31,13 +34,20 @@ impl Shared {
 
 /// What is known of an agent. The fleet's callers and the lane's thread share it.
 pub(super) struct Lane {
-    config: AgentConfig,
+    /// The agent's name.
+    pub(super) name: Arc<str>,
     state: Mutex<State>,
-    /// Notified when something waits, at the stop, and when the thread ends.
+    /// Notified when something waits, when the list of agents says something new of it, at the stop, and when the
+    /// thread ends.
     changed: Condvar,
 }
 
 struct State {
+    config: AgentConfig,
+    /// The agent is to be connected to anew, and now: where it is has changed, or it was listed again.
+    renewed: bool,
+    /// Nobody lists it any more, since then.
+    left: Option<Instant>,
     books: Books,
     view: AgentView,
     /// Once it is set: what waits is sent until then.
@@ -47,16 +57,31 @@ struct State {
 }
 
 impl Lane {
-    pub(super) fn new(config: AgentConfig, ledger: &Ledger, shared: &Shared, state: AgentState) -> Self {
-        let mut books = Books::new(Arc::clone(&config.name), ledger, shared.now());
+    pub(super) fn new(
+        config: AgentConfig,
+        ledger: &Ledger,
+        shared: &Shared,
+        state: AgentState,
+        newcomer: bool,
+    ) -> Self {
+        let books = if newcomer { Books::of_newcomer } else { Books::new };
+        let mut books = books(Arc::clone(&config.name), ledger, shared.now());
         let view = AgentView::new(Arc::clone(&config.name), config.address, state);
         let alone = state == AgentState::DryRun;
         if alone {
             books.connected();
             books.queue_all();
         }
-        let state = State { books, view, stop: None, ended: alone.then_some(true) };
-        Self { config, state: Mutex::new(state), changed: Condvar::new() }
+        let state = State {
+            renewed: false,
+            left: None,
+            books,
+            view,
+            stop: None,
+            ended: alone.then_some(true),
+            config: config.clone(),
+        };
+        Self { name: config.name, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -95,6 +120,27 @@ impl Lane {
             state.books.answered_alike(&delta, flag, result, now);
         }
         shared.world.outcomes.push(state.books.outcomes());
+    }
+
+    /// The list of agents has it, as `config` says.
+    pub(super) fn listed(&self, config: AgentConfig) {
+        let mut state = self.lock();
+        let is_back = state.left.take().is_some();
+        let is_well = state.view.state == AgentState::InSync;
+        if (is_back && !is_well) || !state.config.is_same(&config) {
+            state.renewed = true;
+            state.view.address = config.address;
+            state.config = config;
+            self.changed.notify_all();
+        }
+    }
+
+    /// The list of agents doesn't have it. Whether it can be forgotten: it left before `before`, and nothing is owed.
+    pub(super) fn unlisted(&self, before: Option<Instant>) -> bool {
+        let mut state = self.lock();
+        let since = *state.left.get_or_insert_with(Instant::now);
+        self.changed.notify_all();
+        before.is_some_and(|before| since < before) && state.books.owes_nothing()
     }
 
     pub(super) fn stop(&self, until: Instant) {

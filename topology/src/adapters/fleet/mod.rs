@@ -3,6 +3,10 @@
 //! A lane is a thread with a connection of its own, so a slow agent holds up nobody. `books` says what an agent
 //! should hold, what it was told and which answers are owed; the lane does the calls. Changes are sent at once;
 //! with each new connection, and where an agent holds something else than it should, it gets the full state.
+//! Agents of 2016 are told apart by the first call, and served by the two that they know.
+//! Agents come and go ([`Fleet::set_agents`]): one that nobody lists any more is called for a while longer, for it may
+//! only have lost the list's keeper; then it is left alone, and the kernel ends its bans. When it is back, it gets the
+//! full state.
 //! For each ban and agent there is one outcome for the block and one for the unblock, also where nobody answers.
 //!
 //! Memory: per agent what is in force, what ended and isn't answered (a minute at most without an agent), and the
@@ -17,13 +21,15 @@ mod pauses;
 mod view;
 mod waiting;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bolts::ports::{BanSink, Notifier};
 use ccfirewall_thrift::flag;
+use ccfirewall_thrift::tls::ClientTls;
 use model::ban::Change;
 use model::ledger::Ledger;
 use model::network::Network;
@@ -44,6 +50,29 @@ pub struct AgentConfig {
     pub address: SocketAddr,
     /// The key that it shares with us.
     pub mkey: String,
+    /// By what it is spoken to by TLS; `None`: it isn't.
+    pub tls: Option<AgentTls>,
+}
+
+/// How an agent is spoken to by TLS.
+#[derive(Clone, Debug)]
+pub struct AgentTls {
+    /// Whom we believe, and who we are.
+    pub files: Arc<ClientTls>,
+    /// For whom its certificate must be, where that isn't its address.
+    pub name: Option<String>,
+}
+
+impl AgentConfig {
+    /// Whether nothing of it has changed.
+    fn is_same(&self, other: &Self) -> bool {
+        let tls = match (&self.tls, &other.tls) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(&one.files, &other.files) && one.name == other.name,
+            _ => false,
+        };
+        tls && self.name == other.name && self.address == other.address && self.mkey == other.mkey
+    }
 }
 
 impl fmt::Debug for AgentConfig {
@@ -58,6 +87,10 @@ impl fmt::Debug for AgentConfig {
 /// that itself.
 pub type Adopt = Arc<dyn Fn(Vec<(Network, Moment)>) + Send + Sync>;
 
+/// Is told, in an agent's words, that another owner has taken over: then nothing is ours to order any more. Called
+/// once by each agent that says so.
+pub type Superseded = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// How patient a fleet is.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -71,8 +104,18 @@ pub struct Options {
     pub first_pause: Duration,
     /// Before any further attempt, at most.
     pub longest_pause: Duration,
-    /// Before the next attempt with a key that was refused, or with an agent that is too old.
+    /// Before the next attempt with a key that was refused.
     pub refused_pause: Duration,
+    /// After so many failures in a row, attempts become rare: the circuit breaker opens.
+    pub breaker_after: u32,
+    /// How rare, at most.
+    pub probe_every: Duration,
+    /// So long an agent is still called that nobody lists any more.
+    pub leave_after: Duration,
+    /// So long after that it is forgotten, once nothing is owed for it.
+    pub forget_after: Duration,
+    /// The most connections to an agent of 2016, which takes one address a call.
+    pub connections_of_2016: usize,
     /// How often an agent is asked how it is, and how many bans it holds.
     pub check_every: Duration,
     /// How often all that it holds is compared, also where the number is right.
@@ -100,6 +143,11 @@ impl Default for Options {
             first_pause: Duration::from_millis(100),
             longest_pause: Duration::from_secs(2),
             refused_pause: Duration::from_secs(10),
+            breaker_after: 8,
+            probe_every: Duration::from_secs(5),
+            leave_after: Duration::from_secs(30),
+            forget_after: Duration::from_secs(600),
+            connections_of_2016: 4,
             // Cheap, and how an idle lane learns that its agent was started anew.
             check_every: Duration::from_secs(1),
             compare_every: Duration::from_secs(10),
@@ -126,12 +174,24 @@ pub struct World {
     pub clock: Arc<dyn engine::Clock>,
     /// Who may adopt unknown bans.
     pub adopt: Adopt,
+    /// Who steps down where another owner has taken over.
+    pub superseded: Superseded,
 }
 
 /// All agents, each with its lane. Dropped, it stops without sending what waits, and waits for nobody.
 pub struct Fleet {
-    lanes: Vec<Arc<Lane>>,
+    crew: Mutex<Crew>,
     shared: Arc<Shared>,
+}
+
+struct Crew {
+    lanes: Vec<Arc<Lane>>,
+    /// The desired state, for agents that come later.
+    desired: Ledger,
+    /// So many lanes were begun so far.
+    begun: u64,
+    /// Agents don't come any more.
+    stopping: bool,
 }
 
 impl Fleet {
@@ -148,45 +208,105 @@ impl Fleet {
     ) -> std::io::Result<Self> {
         let alarms = Alarms::new(Arc::clone(&world.notifier));
         let shared = Arc::new(Shared { world, options, alarms });
-        let mut fleet = Self { lanes: Vec::new(), shared };
+        let crew = Crew { lanes: Vec::new(), desired: ledger.clone(), begun: 0, stopping: false };
+        let fleet = Self { crew: Mutex::new(crew), shared };
         if fleet.shared.options.dry_run {
             let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-            let config = AgentConfig { name: "dry-run".into(), address: nowhere, mkey: String::new() };
-            let lane = Lane::new(config, ledger, &fleet.shared, AgentState::DryRun);
+            let config =
+                AgentConfig { name: "dry-run".into(), address: nowhere, mkey: String::new(), tls: None };
+            let lane = Lane::new(config, ledger, &fleet.shared, AgentState::DryRun, false);
             lane.answer_all(&fleet.shared, flag::DONE, "dry run");
-            fleet.lanes.push(Arc::new(lane));
-            return Ok(fleet);
-        }
-        for (number, config) in agents.into_iter().enumerate() {
-            let name = format!("agent {}", config.name);
-            let lane = Arc::new(Lane::new(config, ledger, &fleet.shared, AgentState::Connecting));
-            fleet.lanes.push(Arc::clone(&lane));
-            let shared = Arc::clone(&fleet.shared);
-            let run = move || lane::run(&lane, &shared, number as u64);
-            std::thread::Builder::new().name(name).spawn(run)?;
+            fleet.lock().lanes.push(Arc::new(lane));
+        } else {
+            fleet.change_agents(agents, false)?;
         }
         Ok(fleet)
     }
 
-    /// How the agents are, in the order in which they were given.
+    fn lock(&self) -> MutexGuard<'_, Crew> {
+        self.crew.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on these are the agents, all of them; whoever watches a list calls it with each new one, and with
+    /// none while the list can't be read. Of those with the same name or address, the first counts. Those that come
+    /// get the full state; those that aren't among them are left alone after `leave_after`.
+    ///
+    /// # Errors
+    /// Where the system has no threads for those that come; the others are as they should be.
+    pub fn set_agents(&self, agents: Vec<AgentConfig>) -> std::io::Result<()> {
+        self.change_agents(agents, true)
+    }
+
+    fn change_agents(&self, agents: Vec<AgentConfig>, newcomers: bool) -> std::io::Result<()> {
+        if self.shared.options.dry_run {
+            return Ok(());
+        }
+        let mut crew = self.lock();
+        if crew.stopping {
+            return Ok(());
+        }
+        let (mut names, mut addresses) = (HashSet::new(), HashSet::new());
+        let mut result = Ok(());
+        for config in agents {
+            if names.contains(&config.name) || !addresses.insert(config.address) {
+                tracing::warn!(agent = %config.name, address = %config.address, "is listed twice: the first counts");
+                continue;
+            }
+            names.insert(Arc::clone(&config.name));
+            match crew.lanes.iter().find(|lane| lane.name == config.name) {
+                Some(lane) => lane.listed(config),
+                None => result = result.and(self.begin(&mut crew, config, newcomers)),
+            }
+        }
+        let before = Instant::now().checked_sub(self.shared.options.forget_after);
+        crew.lanes.retain(|lane| {
+            let forgotten = !names.contains(&lane.name) && lane.unlisted(before);
+            if forgotten {
+                lane.stop(Instant::now());
+            }
+            !forgotten
+        });
+        result
+    }
+
+    fn begin(&self, crew: &mut Crew, config: AgentConfig, newcomer: bool) -> std::io::Result<()> {
+        let (number, name) = (crew.begun, format!("agent {}", config.name));
+        let state = AgentState::Connecting;
+        let lane = Arc::new(Lane::new(config, &crew.desired, &self.shared, state, newcomer));
+        let run = {
+            let (lane, shared) = (Arc::clone(&lane), Arc::clone(&self.shared));
+            move || lane::run(&lane, &shared, number)
+        };
+        std::thread::Builder::new().name(name).spawn(run)?;
+        crew.begun += 1;
+        crew.lanes.push(lane);
+        Ok(())
+    }
+
+    /// How the agents are, in the order in which they came; those that left too, until they are forgotten.
     #[must_use]
     pub fn agents(&self) -> Vec<AgentView> {
-        self.lanes.iter().map(|lane| lane.view()).collect()
+        self.lock().lanes.iter().map(|lane| lane.view()).collect()
     }
 
     /// Sends what waits where agents can be reached, and ends. Bans stay where they are. Returns by `deadline`;
     /// whether all that waited was sent and answered by then.
     pub fn stop(&self, deadline: Duration) -> bool {
         let until = Instant::now() + deadline;
-        self.lanes.iter().for_each(|lane| lane.stop(until));
-        self.lanes.iter().filter(|lane| !lane.wait_for_end(until)).count() == 0
+        let lanes = {
+            let mut crew = self.lock();
+            crew.stopping = true;
+            crew.lanes.clone()
+        };
+        lanes.iter().for_each(|lane| lane.stop(until));
+        lanes.iter().filter(|lane| !lane.wait_for_end(until)).count() == 0
     }
 }
 
 impl Drop for Fleet {
     fn drop(&mut self) {
         // Threads that are in a call end after it; nobody waits for them.
-        self.lanes.iter().for_each(|lane| lane.stop(Instant::now()));
+        self.lock().lanes.iter().for_each(|lane| lane.stop(Instant::now()));
     }
 }
 
@@ -196,7 +316,9 @@ impl BanSink for Fleet {
         if wishes.is_empty() {
             return;
         }
-        for lane in &self.lanes {
+        let mut crew = self.lock();
+        changes.iter().for_each(|change| crew.desired.apply(change));
+        for lane in &crew.lanes {
             lane.wish(&wishes, now, &self.shared);
             if self.shared.options.dry_run {
                 lane.answer_all(&self.shared, flag::DONE, "dry run");

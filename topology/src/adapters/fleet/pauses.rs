@@ -23,6 +23,11 @@ impl Pauses {
     pub(super) fn next(&mut self) -> Duration {
         let pause = self.next.min(self.longest);
         self.next = (pause * 2).min(self.longest);
+        self.around(pause)
+    }
+
+    /// Between half and all of a pause.
+    pub(super) fn around(&mut self, pause: Duration) -> Duration {
         pause / 2 + (pause / 2).mul_f64(self.fraction())
     }
 

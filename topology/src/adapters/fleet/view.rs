@@ -29,8 +29,11 @@ pub enum AgentState {
         /// Since then.
         since: Moment,
     },
-    /// It knows only the calls of 2016.
-    TooOld,
+    /// Nobody lists it any more, so it isn't called.
+    Left {
+        /// Since then.
+        since: Moment,
+    },
     /// It has another key.
     WrongKey,
     /// Another owner has taken over. It is for good.
@@ -57,6 +60,12 @@ pub struct AgentView {
     pub held: u64,
     /// How many it should hold.
     pub wanted: u64,
+    /// Whether it knows only the calls of 2016.
+    pub original: bool,
+    /// How many attempts failed in a row.
+    pub failures: u32,
+    /// Whether so many have failed that it is only probed now and then.
+    pub breaker_open: bool,
     /// Which start of the agent it is.
     pub instance: String,
     /// How far its clock is ahead of ours, in milliseconds.
@@ -81,6 +90,9 @@ impl AgentView {
             version: String::new(),
             held: 0,
             wanted: 0,
+            original: false,
+            failures: 0,
+            breaker_open: false,
             instance: String::new(),
             clock_skew_ms: 0,
             warnings: Vec::new(),

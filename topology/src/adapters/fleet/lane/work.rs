@@ -8,21 +8,27 @@ use ccfirewall_thrift::{Status, flag};
 use model::network::Network;
 use model::units::Moment;
 
-use super::super::books::Books;
 use super::super::calls::{Calls, Trouble};
 use super::super::pauses::Pauses;
 use super::{AgentState, Lane, Shared, State};
 
+
 /// What a lane in step does next.
-enum Next {
+pub(super) enum Next {
     Deltas,
     Sync,
     Check,
     Stop,
+    /// The list of agents says something new.
+    Relisted,
 }
 
-/// So often a lane without a connection looks at what it must give up.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Why a connection isn't used any more where nothing is wrong with it.
+pub(super) enum End {
+    Stop,
+    Relisted,
+}
+
 /// From so many milliseconds on, clocks that differ are an alarm.
 const SKEW_ALARM: u64 = 2_000;
 /// Differences are repaired at most so often.
@@ -36,6 +42,7 @@ pub(in super::super) fn run(lane: &Lane, shared: &Shared, number: u64) {
         lane,
         shared,
         pauses: Pauses::new(options.first_pause, options.longest_pause, seed),
+        failures: 0,
         known: false,
         down_since: Some((Instant::now(), shared.now())),
         compared: Instant::now(),
@@ -47,7 +54,13 @@ pub(in super::super) fn run(lane: &Lane, shared: &Shared, number: u64) {
         let served = catch_unwind(AssertUnwindSafe(|| thread.serve()));
         match served.unwrap_or_else(|_| Err(Trouble::Failing("the lane panicked: a mistake in here".into())))
         {
-            Ok(()) => break,
+            Ok(End::Stop) => break,
+            Ok(End::Relisted) => {
+                lane.lock().books.disconnected();
+                if thread.has_left() && !thread.stay_apart() {
+                    break;
+                }
+            }
             Err(Trouble::Fenced(result)) => {
                 thread.fenced(&result);
                 break;
@@ -65,32 +78,40 @@ pub(in super::super) fn run(lane: &Lane, shared: &Shared, number: u64) {
     lane.changed.notify_all();
 }
 
-struct Thread<'a> {
-    lane: &'a Lane,
-    shared: &'a Shared,
-    pauses: Pauses,
+pub(super) struct Thread<'a> {
+    pub(super) lane: &'a Lane,
+    pub(super) shared: &'a Shared,
+    pub(super) pauses: Pauses,
+    /// How many attempts failed in a row.
+    pub(super) failures: u32,
     /// Whether the agent was in step once in this run: then what it holds besides is no news from before us.
     known: bool,
-    down_since: Option<(Instant, Moment)>,
-    compared: Instant,
+    pub(super) down_since: Option<(Instant, Moment)>,
+    pub(super) compared: Instant,
     repaired: Option<Instant>,
     drifted: bool,
 }
 
 impl Thread<'_> {
     /// Connects and keeps the agent in step, until the stop or something goes wrong.
-    fn serve(&mut self) -> Result<(), Trouble> {
-        let (epoch, options) = (self.shared.world.epoch, &self.shared.options);
-        let wanted = self.lane.lock().books.wanted();
-        let mut calls = Calls::connect(&self.lane.config, epoch, options, wanted)?;
-        let status = self.ask(&mut calls)?;
+    fn serve(&mut self) -> Result<End, Trouble> {
+        if self.has_left() {
+            return Ok(End::Relisted);
+        }
+        let options = &self.shared.options;
+        let mut calls = self.connect()?;
+        let status = match self.ask(&mut calls) {
+            Err(Trouble::Original) => return self.serve_original(calls),
+            status => status?,
+        };
         {
             let mut state = self.lane.lock();
+            state.view.original = false;
             state.view.instance = status.instance.unwrap_or_default();
             state.books.connected();
         }
         if !self.known && !self.offer(&mut calls)? {
-            return Ok(());
+            return Ok(End::Stop);
         }
         self.sync(&mut calls)?;
         self.known = true;
@@ -104,12 +125,22 @@ impl Thread<'_> {
                     self.check(&mut calls)?;
                     checked = Instant::now();
                 }
-                Next::Stop => return Ok(()),
+                Next::Stop => return Ok(End::Stop),
+                Next::Relisted => return Ok(End::Relisted),
             }
         }
     }
 
-    fn next(&self, check_at: Instant) -> Next {
+    pub(super) fn connect(&self) -> Result<Calls, Trouble> {
+        let (config, wanted) = {
+            let mut state = self.lane.lock();
+            state.renewed = false;
+            (state.config.clone(), state.books.wanted())
+        };
+        Calls::connect(&config, self.shared.world.epoch, &self.shared.options, wanted)
+    }
+
+    pub(super) fn next(&self, check_at: Instant) -> Next {
         let mut state = self.lane.lock();
         loop {
             let now = Instant::now();
@@ -117,6 +148,9 @@ impl Thread<'_> {
                 && (now >= until || (state.books.waiting() == 0 && !state.books.is_overflowed()))
             {
                 return Next::Stop;
+            }
+            if state.renewed || self.is_over(&state) {
+                return Next::Relisted;
             }
             if state.books.is_overflowed() {
                 return Next::Sync;
@@ -132,12 +166,12 @@ impl Thread<'_> {
     }
 
     /// Tells what there is to tell, and gives the lock back.
-    fn tell(&self, mut state: MutexGuard<'_, State>) {
+    pub(super) fn tell(&self, mut state: MutexGuard<'_, State>) {
         self.shared.world.outcomes.push(state.books.outcomes());
     }
 
-    fn alarm(&self, kind: &'static str, text: Option<&str>) {
-        self.shared.alarms.set(kind, &self.lane.config.name, text);
+    pub(super) fn alarm(&self, kind: &'static str, text: Option<&str>) {
+        self.shared.alarms.set(kind, &self.lane.name, text);
     }
 
     /// Asks the agent how it is.
@@ -183,7 +217,7 @@ impl Thread<'_> {
             return Ok(true);
         }
         unknown.sort_unstable();
-        tracing::info!(agent = %self.lane.config.name, bans = unknown.len(), "holds bans that nobody here knows of");
+        tracing::info!(agent = %self.lane.name, bans = unknown.len(), "holds bans that nobody here knows of");
         (self.shared.world.adopt)(unknown.clone());
         let until = Instant::now() + self.shared.options.adopt_within;
         loop {
@@ -195,7 +229,7 @@ impl Thread<'_> {
             }
             if unknown.is_empty() || left.is_zero() {
                 if !unknown.is_empty() {
-                    let (agent, bans) = (&self.lane.config.name, unknown.len());
+                    let (agent, bans) = (&self.lane.name, unknown.len());
                     tracing::warn!(%agent, bans, "holds bans that nobody adopted: they are lifted");
                 }
                 return Ok(true);
@@ -295,7 +329,7 @@ impl Thread<'_> {
         self.compared = Instant::now();
         let differences = self.lane.lock().books.differences(&held, asked, self.shared.now());
         if differences > 0 {
-            tracing::warn!(agent = %self.lane.config.name, differences, "holds something else than it should");
+            tracing::warn!(agent = %self.lane.name, differences, "holds something else than it should");
             self.sync(calls)?;
             self.repaired = Some(Instant::now());
             self.lane.lock().view.repaired += differences as u64;
@@ -311,103 +345,19 @@ impl Thread<'_> {
         Ok(())
     }
 
-    fn in_step(&mut self) {
+    pub(super) fn in_step(&mut self) {
         self.pauses.reset();
         self.down_since = None;
+        self.failures = 0;
         self.compared = Instant::now();
-        self.lane.lock().view.state = AgentState::InSync;
-        for kind in ["agent_unreachable", "agent_key", "agent_too_old"] {
+        let mut state = self.lane.lock();
+        state.view.state = AgentState::InSync;
+        state.view.failures = 0;
+        state.view.breaker_open = false;
+        drop(state);
+        for kind in ["agent_unreachable", "agent_key"] {
             self.alarm(kind, None);
         }
-        tracing::info!(agent = %self.lane.config.name, "in step");
-    }
-
-    /// Waits until the next attempt, and gives up what can't wait so long. `false` at the stop.
-    fn pause(&mut self, trouble: &Trouble) -> bool {
-        let (began, since) = *self.down_since.get_or_insert_with(|| (Instant::now(), self.shared.now()));
-        let options = &self.shared.options;
-        let pause = match trouble {
-            Trouble::WrongKey | Trouble::TooOld => options.refused_pause,
-            _ => self.pauses.next(),
-        };
-        let (state, text, kind) = match trouble {
-            Trouble::Unreachable(text) => {
-                (AgentState::Unreachable { since }, text.clone(), "agent_unreachable")
-            }
-            Trouble::Hanging(text) => (AgentState::Hanging { since }, text.clone(), "agent_unreachable"),
-            Trouble::Failing(text) => {
-                (AgentState::Failing { since }, format!("it can't do it: {text}"), "agent_unreachable")
-            }
-            Trouble::TooOld => {
-                let text = "it knows only the calls of 2016, and isn't served: install a newer agent there";
-                (AgentState::TooOld, text.to_owned(), "agent_too_old")
-            }
-            Trouble::WrongKey => {
-                let text = "it has another mkey: give both the same";
-                (AgentState::WrongKey, text.to_owned(), "agent_key")
-            }
-            Trouble::Fenced(text) => (AgentState::Fenced, text.clone(), "agent_fenced"),
-        };
-        tracing::debug!(agent = %self.lane.config.name, text, "next attempt in {pause:?}");
-        {
-            let mut lane = self.lane.lock();
-            lane.view.state = state;
-            lane.view.last_error = Some(text.clone());
-            lane.books.disconnected();
-        }
-        let why = match trouble {
-            Trouble::WrongKey => (flag::WRONG_KEY, "wrong key"),
-            _ => (flag::FAILED, text.as_str()),
-        };
-        let patience = i64::try_from(options.unblock_within.as_millis()).unwrap_or(i64::MAX);
-        let until = Instant::now() + pause;
-        loop {
-            if kind != "agent_unreachable" || began.elapsed() >= options.alarm_after {
-                self.alarm(kind, Some(&text));
-            }
-            let mut lane = self.lane.lock();
-            lane.books.unreached(why, patience, self.shared.now());
-            let stopped = lane.stop.is_some();
-            self.tell(lane);
-            let left = until.saturating_duration_since(Instant::now());
-            if stopped || left.is_zero() {
-                return !stopped;
-            }
-            self.look_later(left.min(LOOK_EVERY));
-        }
-    }
-
-    /// Waits, whatever changes come; but not longer than to the stop.
-    fn look_later(&self, length: Duration) {
-        let until = Instant::now() + length;
-        let mut state = self.lane.lock();
-        while state.stop.is_none() && Instant::now() < until {
-            state = self.lane.wait(state, until.saturating_duration_since(Instant::now()));
-        }
-    }
-
-    /// Another owner has taken over: nothing is sent any more, for good.
-    fn fenced(&self, result: &str) {
-        {
-            let mut state = self.lane.lock();
-            state.view.state = AgentState::Fenced;
-            state.view.last_error = Some(result.to_owned());
-            state.books.connected();
-            state.books.queue_all();
-        }
-        let text = format!("another owner has taken over, so this one sends it nothing any more ({result})");
-        self.alarm("agent_fenced", Some(&text));
-        tracing::error!(agent = %self.lane.config.name, result, "another owner has taken over");
-        loop {
-            self.lane.answer_all(self.shared, flag::OLD_EPOCH, "another owner has taken over");
-            let mut state = self.lane.lock();
-            let nothing = |books: &Books| books.waiting() == 0 && !books.is_overflowed();
-            while state.stop.is_none() && nothing(&state.books) {
-                state = self.lane.wait(state, Duration::from_secs(60));
-            }
-            if nothing(&state.books) {
-                return;
-            }
-        }
+        tracing::info!(agent = %self.lane.name, "in step");
     }
 }
