@@ -7,5 +7,8 @@ pub mod journal;
 pub mod maxmind;
 pub mod metrics_text;
 pub mod settings_file;
+pub mod settings_in_force;
 pub mod settings_watch;
+pub mod settings_zookeeper;
 pub mod sqlite;
+pub(crate) mod whole_file;
