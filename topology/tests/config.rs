@@ -3,13 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use model::line::LogFormat;
 use proptest::prelude::*;
 use topology::config::{
-    Config, ConfigError, EnforcerChoice, Generate, Input, MkeyError, MkeySource, Protect, Start, key_paths,
-    reference_page,
+    AuthError, Config, ConfigError, EnforcerChoice, Generate, Input, MkeyError, MkeySource, Protect, Start,
+    ZooKeeperPlace, key_paths, reference_page,
 };
+use zk_config::Tls;
 
 const SOURCE: &str = "[[source]]\nlog = \"a.log\"\n";
 
@@ -52,6 +54,70 @@ fn the_least_that_it_needs() {
     assert_eq!(config.store.database.path(), Some(Path::new("/var/lib/ccfirewall/ccfirewall.db")));
     assert_eq!((config.limits.window_memory, config.limits.tasks), (1 << 30, 1));
     assert_eq!(config.protect, Protect::default());
+}
+
+#[test]
+fn zookeeper() {
+    let place = |text: &str| parse(&format!("[zookeeper]\n{text}{SOURCE}")).zookeeper.unwrap();
+    assert_eq!(parse(SOURCE).zookeeper, None);
+    assert_eq!(place("servers = 'a:1,[::1]:2'\n"), ZooKeeperPlace::new("a:1,[::1]:2".to_owned()));
+    let whole = place(
+        "servers = 'a:1'\nroot = '/site/a'\nsession_timeout = 10\nauth_file = 'auth'\nca = 'ca.pem'\n\
+         cert = 'c.pem'\nkey = '/k.pem'\n",
+    );
+    assert_eq!((whole.root.as_str(), whole.session_timeout), ("/site/a", Duration::from_secs(10)));
+    assert_eq!(whole.auth_file.as_deref(), Some(Path::new("/etc/x/auth")));
+    let identity = Some(("/etc/x/c.pem".into(), "/k.pem".into()));
+    assert_eq!(whole.tls, Some(Tls { ca: "/etc/x/ca.pem".into(), identity }));
+    check_error(
+        "[zookeeper]",
+        "zookeeper (line 1): must have `servers`, such as \"10.0.0.1:2181,10.0.0.2:2181\"",
+    );
+    check_errors(
+        &format!("[zookeeper]\nservers = 'a'\nroot = 'x'\nsession_timeout = 0\ncert = 'c'\nkye = 1\n{SOURCE}"),
+        &[
+            "zookeeper.servers (line 2): must be servers such as \"10.0.0.1:2181,10.0.0.2:2181\", found \"a\"",
+            "zookeeper.root (line 3): must be a path such as \"/ccfirewall\", found \"x\"",
+            "zookeeper.session_timeout (line 4): must be a whole number of seconds from 1 to 120, found 0",
+            "zookeeper.cert (line 5): goes with `key`; give both or none",
+            "zookeeper.kye (line 6): unknown key; did you mean `key`?",
+        ],
+    );
+    check_error(
+        "[zookeeper]\nservers = 'a:1'\ncert = 'c'\nkey = 'k'",
+        "zookeeper.cert (line 3): goes with `ca`, which says whose certificates are believed",
+    );
+}
+
+#[test]
+fn the_secret_for_zookeeper() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("auth");
+    let mut place = ZooKeeperPlace::new("a:1".to_owned());
+    assert_eq!(place.ensemble().unwrap().digest, None);
+    place.auth_file = Some(path.clone());
+    assert!(matches!(place.ensemble(), Err(AuthError::File { .. })));
+    for (content, expect) in [
+        (&b"ann:hush\n"[..], Some("ann:hush")),
+        (b"ann:hush:hush\r\n", Some("ann:hush:hush")),
+        (b"", None),
+        (b":hush", None),
+        (b"ann:", None),
+        (b"ann\n:hush", None),
+        (b"ann:hush\xff", None),
+    ] {
+        std::fs::write(&path, content).unwrap();
+        match (place.ensemble(), expect) {
+            (Ok(ensemble), Some(expect)) => {
+                assert_eq!(ensemble.digest.as_deref(), Some(expect));
+                assert!(!format!("{ensemble:?}{place:?}").contains("hush"));
+            }
+            (Err(error), None) => assert!(!error.to_string().contains("hush"), "{error}"),
+            (found, _) => panic!("{content:?}: {found:?}"),
+        }
+    }
+    std::fs::write(&path, format!("a:{}", "x".repeat(1024))).unwrap();
+    assert!(matches!(place.ensemble(), Err(AuthError::Unfit(_))));
 }
 
 #[test]
@@ -379,7 +445,7 @@ fn piece() -> impl Strategy<Value = String> {
         4 => (names, value).prop_map(|(name, value)| format!("{name} = {value}\n")),
         2 => prop::sample::select(vec![
             "[[source]]\n", "[agent]\n", "[[agents]]\n", "[http]\n", "[store]\n", "[geoip]\n", "[limits]\n",
-            "[protect]\n", "[source]\n", "source.generate.rate = 1\n", "[[agent]]\n",
+            "[protect]\n", "[zookeeper]\n", "[source]\n", "source.generate.rate = 1\n", "[[agent]]\n",
         ])
         .prop_map(str::to_owned),
         1 => "\\PC{0,12}\n",

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use topology::adapters::host::{Guard, HostGuards};
 use topology::adapters::settings_file::{ALARM, LAST_GOOD, LONGEST, Origin, SettingsFile};
-use topology::adapters::settings_watch::SettingsWatch;
+use topology::adapters::settings_watch::{SettingsSource as _, SettingsWatch};
 use topology::config::Protect;
 
 #[derive(Default)]

@@ -8,5 +8,8 @@ pub mod kafka;
 pub mod maxmind;
 pub mod metrics_text;
 pub mod settings_file;
+pub mod settings_in_force;
 pub mod settings_watch;
+pub mod settings_zookeeper;
 pub mod store;
+pub(crate) mod whole_file;

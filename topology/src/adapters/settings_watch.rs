@@ -1,17 +1,29 @@
-//! The thread that keeps the settings in force up to date: it looks at their file every 50 ms, and every 5 s for
-//! addresses that this machine needs.
+//! The thread that keeps the settings in force up to date: it goes to their source whenever that has news and every
+//! 50 ms, and every 5 s it looks for addresses that this machine needs.
 
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{io, thread};
 
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+use model::network::Network;
 use model::units::Moment;
 
-use super::host::HostGuards;
-use super::settings_file::SettingsFile;
+use super::host::{Guard, HostGuards};
 
-/// How often the file is looked at.
+/// Where settings come from: a file, or ZooKeeper.
+pub trait SettingsSource: Send + 'static {
+    /// What tells that there is something new.
+    fn news(&self) -> Receiver<()>;
+
+    /// Puts in force what is new, and tells what is wrong. Called every 50 ms or so; `now` is the clock.
+    fn step(&mut self, now: Moment);
+
+    /// Says which addresses the machine itself needs. Where they are others than before, they come into force.
+    fn protect(&mut self, guards: Vec<(Network, Guard)>);
+}
+
+/// How often the source is gone to where it tells nothing.
 const LOOK: Duration = Duration::from_millis(50);
 /// How often addresses to protect are looked for.
 const SCAN: Duration = Duration::from_secs(5);
@@ -29,16 +41,22 @@ impl SettingsWatch {
     ///
     /// # Errors
     /// Where the system has no thread left.
-    pub fn start(mut file: SettingsFile, mut guards: HostGuards) -> io::Result<Self> {
-        file.protect(guards.scan(Instant::now()));
+    pub fn start(mut source: impl SettingsSource, mut guards: HostGuards) -> io::Result<Self> {
+        source.protect(guards.scan(Instant::now()));
         let (stop, stopped) = bounded::<()>(0);
+        let news = source.news();
         let watch = move || {
             let mut scanned = Instant::now();
-            while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
-                file.step(now());
+            loop {
+                select! {
+                    recv(stopped) -> _ => break,
+                    recv(news) -> _ => {}
+                    default(LOOK) => {}
+                }
+                source.step(now());
                 if scanned.elapsed() >= SCAN {
                     scanned = Instant::now();
-                    file.protect(guards.scan(scanned));
+                    source.protect(guards.scan(scanned));
                 }
             }
         };

@@ -51,7 +51,8 @@ pub(super) static TOP: Section = Section {
             PATH,
             "none: the default rules hold",
             "The rules, JSON ([settings.md](settings.md)). The file is watched: a change that is in order holds \
-             within 200 ms, one with errors changes nothing and raises an alarm.",
+             within 200 ms, one with errors changes nothing and raises an alarm. With `[zookeeper]` they are \
+             there, and the file is only what they are created from.",
         ),
         key(
             "dry_run",
@@ -223,6 +224,46 @@ pub(super) static STORE: Section = Section {
     ],
 };
 
+pub(super) static ZOOKEEPER: Section = Section {
+    name: "zookeeper",
+    header: "[zookeeper]",
+    meaning: "The ensemble in which the settings are (`<root>/config`), with their history, for all who read them. \
+              Where there are none they are created at the start: from the file of `settings`, else from the \
+              defaults. A change holds at once, one with errors changes nothing and raises an alarm. \
+              `ccfirewall settings` reads and changes them.",
+    keys: &[
+        key(
+            "servers",
+            "servers such as \"10.0.0.1:2181,10.0.0.2:2181\"",
+            "none: it must be given",
+            "The servers of the ensemble, each with its port.",
+        ),
+        key(
+            "root",
+            "a path such as \"/ccfirewall\"",
+            "\"/ccfirewall\"",
+            "The node below which everything of ours is. It is created where it is missing.",
+        ),
+        key(
+            "session_timeout",
+            "a whole number of seconds from 1 to 120",
+            "6",
+            "How long a session outlives a silent client: so long others believe that this one is there. The \
+             servers may grant another one.",
+        ),
+        key(
+            "auth_file",
+            PATH,
+            "none",
+            "A file with `user:password`. Nodes that are created with it can be read and changed by whoever has \
+             the same one, and by nobody else.",
+        ),
+        key("ca", PATH, "none: no TLS", "Whose certificates are believed, PEM. With it TLS is spoken."),
+        key("cert", PATH, "none", "Our own certificate, PEM, where the servers ask for one. It goes with `key`."),
+        key("key", PATH, "none", "The key of our own certificate, PEM."),
+    ],
+};
+
 pub(super) static GEOIP: Section = Section {
     name: "geoip",
     header: "[geoip]",
@@ -276,8 +317,8 @@ pub(super) static PROTECT: Section = Section {
     ],
 };
 
-pub(super) static SECTIONS: [&Section; 10] =
-    [&TOP, &SOURCE, &GENERATE, &AGENT, &AGENTS, &HTTP, &STORE, &GEOIP, &LIMITS, &PROTECT];
+pub(super) static SECTIONS: [&Section; 11] =
+    [&TOP, &SOURCE, &GENERATE, &AGENT, &AGENTS, &HTTP, &STORE, &ZOOKEEPER, &GEOIP, &LIMITS, &PROTECT];
 
 /// Every key as `section.key`, in the order of the page.
 #[must_use]

@@ -15,6 +15,7 @@ mod reader;
 mod state;
 mod store;
 mod value;
+mod zookeeper;
 
 use std::fmt;
 use std::io::{self, Read as _};
@@ -29,6 +30,7 @@ pub use mkey::{MkeyError, MkeySource};
 pub use state::{NoState, default_state};
 pub use store::{Database, Mysql, Store, Tls};
 pub(crate) use value::parse_size;
+pub use zookeeper::{AuthError, ZooKeeperPlace};
 
 /// The program's own configuration, validated. All paths are whole or relative to the working folder of whoever
 /// gave them on the command line.
@@ -51,6 +53,8 @@ pub struct Config {
     pub http: Http,
     /// Where things are kept.
     pub store: Store,
+    /// The ensemble with the settings; then [`Config::settings`] is only what they are created from.
+    pub zookeeper: Option<ZooKeeperPlace>,
     /// GeoIP databases in MaxMind's format; none: the built-in countries.
     pub geoip: Vec<PathBuf>,
     /// What the program may use.
@@ -254,6 +258,7 @@ impl Config {
             agent: Some(LocalAgent { enforcer, ..LocalAgent::default() }),
             agents: Vec::new(),
             http: Http::default(),
+            zookeeper: None,
             geoip: Vec::new(),
             limits: Limits::default(),
             protect: Protect::default(),

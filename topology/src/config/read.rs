@@ -3,16 +3,17 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use model::line::LogFormat;
 use toml::de::DeTable;
 
-use super::keys::{AGENT, AGENTS, GENERATE, GEOIP, HTTP, LIMITS, PROTECT, SOURCE, STORE, TOP};
+use super::keys::{AGENT, AGENTS, GENERATE, GEOIP, HTTP, LIMITS, PROTECT, SOURCE, STORE, TOP, ZOOKEEPER};
 use super::reader::{Given, Reader, Table};
 use super::value::parse_address;
 use super::{
     Config, ConfigErrors, Database, EnforcerChoice, Generate, Http, Input, Limits, LocalAgent, MkeySource,
-    Mysql, Protect, RemoteAgent, Source, Start, Store, Tls,
+    Mysql, Protect, RemoteAgent, Source, Start, Store, Tls, ZooKeeperPlace,
 };
 
 /// Reads a whole file; relative paths are relative to `folder`.
@@ -25,7 +26,7 @@ pub(super) fn read(text: &str, folder: &Path) -> Result<Config, ConfigErrors> {
         reader.not_toml(errors);
         return reader.finish(None);
     }
-    let sections = [&SOURCE, &AGENT, &AGENTS, &HTTP, &STORE, &GEOIP, &LIMITS, &PROTECT];
+    let sections = [&SOURCE, &AGENT, &AGENTS, &HTTP, &STORE, &ZOOKEEPER, &GEOIP, &LIMITS, &PROTECT];
     let top = reader.top(&TOP, document.get_ref(), &sections);
     let mut reading = Reading { reader, folder };
     let config = reading.config(&top);
@@ -64,10 +65,24 @@ impl<'t> Reading<'t, '_> {
         let sources = self.sources(top, harmless);
         let http = self.http(top);
         let store = self.store(top, &state);
+        let zookeeper = self.zookeeper(top);
         let geoip = self.geoip(top);
         let limits = self.limits(top);
         let protect = self.protect(top);
-        Some(Config { store, state, settings, dry_run, sources, agent, agents, http, geoip, limits, protect })
+        Some(Config {
+            store,
+            state,
+            settings,
+            dry_run,
+            sources,
+            agent,
+            agents,
+            http,
+            zookeeper,
+            geoip,
+            limits,
+            protect,
+        })
     }
 
     fn sources(&mut self, top: &Table<'t>, harmless: bool) -> Vec<Source> {
@@ -305,6 +320,36 @@ impl<'t> Reading<'t, '_> {
         let tls = tls.unwrap_or(if ca.is_some() { Tls::Verified } else { Tls::Preferred });
         let server = Mysql { url: url.to_owned(), password: passwords.pop().flatten(), tls, ca };
         Store { database: Database::Mysql(server), time_zone }
+    }
+
+    fn zookeeper(&mut self, top: &Table<'t>) -> Option<ZooKeeperPlace> {
+        let table = self.reader.table(top, &ZOOKEEPER);
+        let servers = table.get("servers");
+        if servers.is_none() && table.is_given() {
+            self.reader.reject_table(&table, "must have `servers`, such as \"10.0.0.1:2181,10.0.0.2:2181\"");
+        }
+        let servers = servers.and_then(|given| self.reader.parsed(&given, ZooKeeperPlace::read_servers));
+        let root =
+            table.get("root").and_then(|given| self.reader.parsed(&given, ZooKeeperPlace::read_root));
+        let seconds = table.get("session_timeout").and_then(|given| self.reader.whole(&given, 1..=120));
+        let auth_file = self.path(&table, "auth_file", self.folder);
+        let ca = self.path(&table, "ca", self.folder);
+        let (cert, key) = (self.path(&table, "cert", self.folder), self.path(&table, "key", self.folder));
+        let (cert_given, key_given) = (table.get("cert"), table.get("key"));
+        match (&cert_given, &key_given) {
+            (Some(given), None) => self.reader.reject(given, "goes with `key`; give both or none"),
+            (None, Some(given)) => self.reader.reject(given, "goes with `cert`; give both or none"),
+            (Some(given), Some(_)) if !table.has("ca") => {
+                self.reader.reject(given, "goes with `ca`, which says whose certificates are believed");
+            }
+            _ => {}
+        }
+        let mut place = ZooKeeperPlace::new(servers?);
+        place.root = root.unwrap_or(place.root);
+        place.session_timeout = seconds.map_or(place.session_timeout, Duration::from_secs);
+        place.auth_file = auth_file;
+        place.tls = ca.map(|ca| zk_config::Tls { ca, identity: cert.zip(key) });
+        Some(place)
     }
 
     fn geoip(&mut self, top: &Table<'t>) -> Vec<PathBuf> {
