@@ -205,7 +205,7 @@ fn all_errors_at_once_in_the_order_of_the_text() {
          [[source]]\nlog = 'b.log'\n\
          [[source]]\nlog = './b.log'\n\
          [[source]]\nstdin = true\nstart = 'end'\n\
-         [agent]\nenforcer = 'iptables'\nlisten = '0.0.0.0:1'\n\
+         [agent]\nenforcer = 'pf'\nlisten = '0.0.0.0:1'\n\
          [[agents]]\nadress = '10.0.0.2'\nmkey_file = 'a'\nmkey_env = 'B'\n\
          [[agents]]\naddress = 'agent.example.com:9090'\nmkey_env = 'A=B'\n\
          [http]\nlisten = '0.0.0.0:8480'\n\
@@ -226,7 +226,7 @@ fn all_errors_at_once_in_the_order_of_the_text() {
             "source[2] (line 11): must have one of `log`, `stdin` and `generate`, found none of them",
             "source[4].log (line 15): is source[3] already: its lines would count twice; leave one out",
             "source[5].start (line 18): goes with `log` only, and this source is `stdin`; leave it out",
-            "agent.enforcer (line 20): must be `auto`, `nftables` or `dry-run`, found \"iptables\"",
+            "agent.enforcer (line 20): must be `auto`, `nftables`, `ipset`, `iptables` or `dry-run`, found \"pf\"",
             "agent.listen (line 21): must be a loopback address with a port, such as 127.0.0.1:0, found \"0.0.0.0:1\"",
             "agents[0] (line 22): must have an `address`, such as \"10.0.0.2:9090\"",
             "agents[0] (line 22): must have one of `mkey_file` and `mkey_env`, found both",
