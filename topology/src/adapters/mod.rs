@@ -4,6 +4,7 @@ pub mod fleet;
 pub mod host;
 pub mod http;
 pub mod journal;
+pub mod kafka;
 pub mod maxmind;
 pub mod metrics_text;
 pub mod settings_file;
