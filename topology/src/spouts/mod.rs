@@ -5,6 +5,7 @@ pub mod commands;
 pub mod follow;
 pub mod gated;
 pub mod generated;
+pub mod kafka;
 mod line_buffer;
 pub mod log_files;
 pub mod outcomes;

@@ -1,0 +1,2 @@
+//! Lines from a Kafka topic.
+pub mod envelope;
