@@ -5,9 +5,10 @@
 //! where more may come of it:
 //!
 //! - One that isn't known to be at its end holds back everything.
-//! - One that is at its end holds back what is newer than what it may still bring: the clock less its recent delay, which
-//!   is how old its items were on arrival. An input whose items always arrive 30 s late thus gets its 30 s, and one whose
-//!   items are fresh holds nobody back. After a silence of [`IDLE`] it doesn't hold anything back.
+//! - One that is at its end holds back what is newer than what it may still bring: the clock less its delay, which is how
+//!   old the newest item was on arrival that it brought while it was at its end. An input whose items always arrive 30 s
+//!   late thus gets its 30 s, and one whose items are fresh holds nobody back; a backlog is no delay. After a silence of
+//!   [`IDLE`] it doesn't hold anything back.
 //! - Whoever has held something back for [`Aligner::new`]'s bound is waited for no longer, until it brings something.
 //!
 //! Time is an argument, and the memory is the caller's to bound: [`Aligner::bytes`] says what an input holds.
@@ -17,15 +18,12 @@ use std::time::Duration;
 
 use crate::units::{Moment, Second};
 
-/// No input is waited for longer because of its delay.
+/// An item that is older on arrival says nothing of the delay of others: no input is waited for longer.
 pub const MAX_DELAY: Duration = Duration::from_secs(60);
 /// A delay up to here holds nobody back: event times are whole seconds, and windows bear lines that are a bit late.
 pub const SLACK: Duration = Duration::from_secs(2);
 /// An input at its end that brought nothing for so long doesn't hold anything back.
 pub const IDLE: Duration = Duration::from_secs(10);
-/// A delay is the longest of the last one to two of these.
-const RECENT: Duration = Duration::from_secs(10);
-
 /// What comes by several inputs, on its way to one order.
 #[derive(Clone, Debug)]
 pub struct Aligner<T> {
@@ -38,7 +36,7 @@ struct Input<T> {
     queue: VecDeque<Held<T>>,
     bytes: usize,
     end: End,
-    delay: Delay,
+    delay: Duration,
     last_push: Option<Moment>,
 }
 
@@ -59,27 +57,6 @@ enum End {
     GivenUp,
 }
 
-/// How old items were on arrival, lately.
-#[derive(Clone, Copy, Debug, Default)]
-struct Delay {
-    since: Moment,
-    now: Duration,
-    before: Duration,
-}
-
-impl Delay {
-    fn note(&mut self, delay: Duration, now: Moment) {
-        if self.since.until(now) >= RECENT || now < self.since {
-            (self.before, self.now, self.since) = (self.now, Duration::ZERO, now);
-        }
-        self.now = self.now.max(delay);
-    }
-
-    fn longest(self) -> Duration {
-        self.now.max(self.before).min(MAX_DELAY)
-    }
-}
-
 impl<T> Aligner<T> {
     /// Without inputs. Nothing is held back for longer than `longest`.
     #[must_use]
@@ -90,7 +67,7 @@ impl<T> Aligner<T> {
     /// Adds an input that isn't known to be at its end; one that is there already becomes an empty one.
     pub fn add(&mut self, input: i32) {
         let (queue, end) = (VecDeque::new(), End::Unknown);
-        let fresh = Input { queue, bytes: 0, end, delay: Delay::default(), last_push: None };
+        let fresh = Input { queue, bytes: 0, end, delay: Duration::ZERO, last_push: None };
         self.inputs.insert(input, fresh);
     }
 
@@ -103,11 +80,14 @@ impl<T> Aligner<T> {
     pub fn push(&mut self, input: i32, second: Second, bytes: usize, item: T, now: Moment) {
         let Some(input) = self.inputs.get_mut(&input) else { return };
         let delay = Moment::from(second).until(now);
-        // Whoever is at its end and brings what is fresh is still there; else it may be far behind.
-        if input.end != End::Reached || delay > input.delay.longest() + SLACK {
+        let usual = input.delay + SLACK;
+        if input.end == End::Reached && delay <= MAX_DELAY {
+            input.delay = delay;
+        }
+        // Whoever is at its end and is no later than usual is still there; else it may be far behind.
+        if input.end != End::Reached || delay > usual {
             input.end = End::Unknown;
         }
-        input.delay.note(delay, now);
         input.last_push = Some(now);
         input.bytes = input.bytes.saturating_add(bytes);
         input.queue.push_back(Held { second, arrived: now, bytes, item });
@@ -168,7 +148,7 @@ impl<T> Input<T> {
             End::Unknown => true,
             End::GivenUp => false,
             End::Reached => {
-                let delay = self.delay.longest();
+                let delay = self.delay;
                 let silent = self.last_push.is_none_or(|last| last.until(now) >= IDLE || now < last);
                 !silent && delay > SLACK && Moment::from(second).until(now) < delay - SLACK
             }
@@ -205,15 +185,16 @@ mod tests {
         assert_eq!(all(&mut aligner, at(1000)), [""; 0], "of the other nothing is known");
         aligner.push(1, Second(110), 1, "b", at(1000));
         assert_eq!(all(&mut aligner, at(1000)), ["a", "b"]);
+        assert_eq!(all(&mut aligner, at(1000)), [""; 0]);
         aligner.caught_up(1);
-        // What it brought was 890 s old: its delay is the longest that counts.
-        assert_eq!(all(&mut aligner, at(1000)), ["c"], "130 is older than 1000 - 60");
+        assert_eq!(all(&mut aligner, at(1000)), ["c"]);
         assert_eq!(aligner.bytes(0), 0);
     }
 
     #[test]
     fn a_late_input_makes_nobody_late() {
         let mut aligner = aligner(2);
+        aligner.caught_up(1);
         aligner.push(1, Second(970), 1, "late", at(1000));
         aligner.caught_up(1);
         aligner.push(0, Second(1000), 1, "fresh", at(1000));
@@ -272,40 +253,32 @@ mod tests {
     /// The same by looking at everything each time.
     #[derive(Default)]
     struct Slow {
-        /// By input: what it holds with time, arrival and name; what arrived when with what delay; whether it is at its
-        /// end, and whether it was given up.
+        /// By input: what it holds with time, arrival and name; what arrived when, with what delay, and whether it was at
+        /// its end; whether it is at its end; whether it was given up.
         inputs: BTreeMap<i32, SlowInput>,
     }
 
     #[derive(Default)]
     struct SlowInput {
         held: Vec<(i64, i64, usize)>,
-        arrivals: Vec<(i64, i64)>,
+        arrivals: Vec<(i64, i64, bool)>,
         end: bool,
         given_up: bool,
     }
 
-    impl SlowInput {
-        /// The longest delay of this and the last stretch of 10 s, each of which begins with an arrival.
-        fn delay(&self) -> i64 {
-            let (mut since, mut now, mut before) = (0, 0, 0);
-            for &(at, delay) in &self.arrivals {
-                if at - since >= 10_000 {
-                    (before, now, since) = (now, 0, at);
-                }
-                now = now.max(delay);
-            }
-            now.max(before).min(60_000)
-        }
+    fn delay_of(input: &SlowInput) -> i64 {
+        let telling = input.arrivals.iter().rev().find(|&&(_, delay, end)| end && delay <= 60_000);
+        telling.map_or(0, |&(_, delay, _)| delay)
     }
 
     impl Slow {
         fn push(&mut self, input: i32, second: i64, now: i64, name: usize) {
             let Some(input) = self.inputs.get_mut(&input) else { return };
             let delay = (now - second * 1000).max(0);
-            input.end &= delay <= input.delay() + 2000;
+            let usual = delay_of(input) + 2000;
+            input.arrivals.push((now, delay, input.end));
+            input.end &= delay <= usual;
             input.given_up = false;
-            input.arrivals.push((now, delay));
             input.held.push((second, now, name));
         }
 
@@ -316,8 +289,9 @@ mod tests {
             let holds = |input: &SlowInput| {
                 let last = input.arrivals.last().map(|arrival| arrival.0);
                 let silent = last.is_none_or(|last| now - last >= 10_000);
-                let may_bring = now - (input.delay() - 2000).max(0);
-                let by_delay = input.delay() > 2000 && !silent && second * 1000 > may_bring;
+                let delay = delay_of(input);
+                let may_bring = now - (delay - 2000).max(0);
+                let by_delay = delay > 2000 && !silent && second * 1000 > may_bring;
                 input.held.is_empty() && !input.given_up && (!input.end || by_delay)
             };
             for input in self.inputs.values_mut() {
