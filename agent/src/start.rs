@@ -219,8 +219,18 @@ impl std::fmt::Debug for Running {
 /// Where the key is too weak for where it listens, where it can't listen, or where the enforcer that was asked for
 /// doesn't work. See [`StartError`].
 pub fn start(config: Config) -> Result<Running, StartError> {
-    let Config { listen, mkey, enforcer, cut_established, legacy_max, limits, observer, clock, mut warnings, .. } =
-        config;
+    let Config {
+        listen,
+        mkey,
+        enforcer,
+        cut_established,
+        legacy_max,
+        limits,
+        observer,
+        clock,
+        mut warnings,
+        ..
+    } = config;
     let Config { tls, registration, notify: to_systemd, .. } = config;
     mkey.suits(listen.ip())?;
     let tls = tls.map(ServerTls::new).transpose()?.map(Arc::new);
@@ -283,7 +293,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     if to_systemd {
         tell_systemd(&service.ready, registration.is_some(), address, held);
     }
-    let registered = registration.map(|registration| register(registration, address, name, &tls, &service.ready));
+    let registered =
+        registration.map(|registration| register(registration, address, name, &tls, &service.ready));
     Ok(Running { registered: registered.transpose()?, tls, server, address, enforcer: name, service })
 }
 
@@ -291,8 +302,12 @@ pub fn start(config: Config) -> Result<Running, StartError> {
 /// state (those of 2016), and systemd would wait in vain: it is ready when it listens.
 fn tell_systemd(ready: &Ready, registers: bool, address: SocketAddr, held: usize) {
     let first = if registers { "" } else { "READY=1\n" };
-    notify(&format!("{first}STATUS=listens on {address} with {held} bans, and waits for an owner's full state"));
-    ready.then(move || notify(&format!("READY=1\nSTATUS=listens on {address}; an owner's full state is in force")));
+    notify(&format!(
+        "{first}STATUS=listens on {address} with {held} bans, and waits for an owner's full state"
+    ));
+    ready.then(move || {
+        notify(&format!("READY=1\nSTATUS=listens on {address}; an owner's full state is in force"))
+    });
 }
 
 fn register(

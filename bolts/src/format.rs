@@ -8,6 +8,7 @@ use engine::{Bolt, Collector};
 use memchr::memchr_iter;
 use model::client::attribute;
 use model::line::{LineParser, LogFormat, Unparsed};
+use model::mark::Mark;
 use model::settings::Settings;
 use model::text::shown;
 use model::units::{Second, Seconds};
@@ -53,7 +54,7 @@ impl Format {
         batch.ipv6_prefix = batch.lines.mark.is_some().then(|| held.settings().keys.ipv6_prefix());
         let mark = batch.lines.mark.as_deref();
         let of_source = |(source, _): &(Option<Arc<str>>, _)| {
-            source.is_some() && source.as_deref() == mark.map(|mark| &*mark.source)
+            source.is_some() && source.as_deref() == mark.map(Mark::origin)
         };
         let at = self.parsers.iter().position(of_source).unwrap_or(0);
         let mut reader = Reader {

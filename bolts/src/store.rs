@@ -48,8 +48,8 @@ impl Store {
         let mut events: Vec<Event> =
             ruling.changes.iter().map(|change| Event::Change(Box::new(change.clone()))).collect();
         let held = self.settings.load();
-        let source = ruling.mark.as_ref().map(|mark| &mark.source);
-        let parser = self.formats.iter_mut().find(|(name, _)| Some(name) == source);
+        let source = ruling.mark.as_ref().map(|mark| mark.origin());
+        let parser = self.formats.iter_mut().find(|(name, _)| Some(&**name) == source);
         let mut parser = parser.map(|(_, parser)| parser);
         for ruled in &ruling.records {
             let stored = stored(ruled, parser.as_deref_mut(), held.settings());

@@ -4,6 +4,7 @@
 //! Invariant: nothing here does I/O or reads a clock; time comes in as an argument.
 
 pub mod address;
+pub mod align;
 pub mod ban;
 pub mod caps;
 pub mod client;

@@ -16,7 +16,7 @@ pub struct FileId {
 }
 
 /// A place in a source. Sources without files (standard input, a generator) count bytes from their start in
-/// file 0.
+/// file 0. Of a Kafka topic the inode is the partition, and the offset is that of the message that comes next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Position {
     /// Which file.
@@ -37,7 +37,7 @@ impl Position {
 /// What a batch of a live source carries down to the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
-    /// The source's name: its path, `-`, or `generator`.
+    /// The source's name: its path, `-`, `generator`, or `kafka:topic#partition`.
     pub source: Arc<str>,
     /// The batch's number among its source's since the start, from 0, without gaps.
     pub batch: u64,
@@ -53,4 +53,34 @@ pub struct Mark {
     pub rebuild: bool,
     /// Whether nothing more was there to read.
     pub caught_up: bool,
+}
+
+impl Mark {
+    /// The name under which the source is configured: of a partition that of its topic, `kafka:topic`.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        match self.source.rsplit_once('#') {
+            Some((topic, _)) if topic.starts_with("kafka:") => topic,
+            _ => &self.source,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_is_of_its_topic() {
+        let check = |source: &str, expect: &str| {
+            let (next, older, read_at) = (Position::default(), Vec::new(), Moment(0));
+            let source = source.into();
+            let mark = Mark { source, batch: 0, next, older, read_at, rebuild: false, caught_up: true };
+            assert_eq!(mark.origin(), expect);
+        };
+        check("kafka:access-log#12", "kafka:access-log");
+        check("kafka:access-log", "kafka:access-log");
+        check("/var/log/a#1", "/var/log/a#1");
+        check("-", "-");
+    }
 }

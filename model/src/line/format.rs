@@ -117,6 +117,16 @@ impl LogFormat {
         Ok(Self::with(Layout::Text(template)))
     }
 
+    /// With JSON lines, the keys that hold `$remote_addr`, nested ones as `outer.inner`; every line has them all. Other
+    /// formats have none.
+    #[must_use]
+    pub fn json_address_keys(&self) -> Vec<&str> {
+        match &*self.layout {
+            Layout::Json(json) => json.address_keys().collect(),
+            Layout::Combined { .. } | Layout::Text(_) => Vec::new(),
+        }
+    }
+
     #[inline(always)]
     pub(super) fn parse<'a>(&self, line: &'a [u8], times: &mut TimeCache) -> Result<Line<'a>, Unparsed> {
         match &*self.layout {

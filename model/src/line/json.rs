@@ -104,6 +104,12 @@ impl JsonFormat {
         Self { bare: false, keys: keys.into() }
     }
 
+    /// The keys whose value holds the address.
+    pub(super) fn address_keys(&self) -> impl Iterator<Item = &str> {
+        let holds = |template: &Template| template.pieces().iter().any(|piece| piece.role == Role::Address);
+        self.keys.iter().filter(move |(_, template, _)| holds(template)).map(|(key, _, _)| key.as_str())
+    }
+
     pub(super) fn parse<'a>(&self, line: &'a [u8], times: &mut TimeCache) -> Result<Line<'a>, Unparsed> {
         if line.is_empty() {
             return Err(Unparsed::Empty);

@@ -7,6 +7,7 @@ pub mod follow;
 pub mod gated;
 pub mod generated;
 pub mod hits;
+pub mod kafka;
 pub mod key_bans;
 mod line_buffer;
 pub mod log_files;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError as Cause, KafkaResult};
 use rdkafka::message::Message as _;
+use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::config::KafkaConfig;
@@ -77,6 +78,8 @@ pub struct Assigned {
     pub low: i64,
     /// The offset of the message that comes next.
     pub high: i64,
+    /// Whether the group has committed anything in the topic: if so, a partition without a commit is a new one.
+    pub group_is_known: bool,
 }
 
 /// Where a group is in a partition.
@@ -153,6 +156,10 @@ impl Partitions {
         let of = |cause: &Cause| KafkaError::of(cause, &config.brokers, topic);
         let session = config.session_timeout.as_millis();
         let mut client = config.client();
+        // How soon it is noticed that nothing more is there.
+        if !config.properties.contains_key("fetch.wait.max.ms") {
+            client.set("fetch.wait.max.ms", "100");
+        }
         client.set("group.id", group);
         client.set("session.timeout.ms", session.to_string());
         client.set("heartbeat.interval.ms", (session / 4).max(1).to_string());
@@ -239,7 +246,10 @@ impl Partitions {
                 true => self.lost(partition, expected, found),
                 // Already read: librdkafka fetched it twice.
                 false if !reset => return Fetched::Idle,
-                false => self.made_anew(partition, expected),
+                false => {
+                    self.made_anew(partition, expected);
+                    self.forget_commits(partition);
+                }
             }
         }
         self.next.insert(partition, found.saturating_add(1));
@@ -356,18 +366,23 @@ impl Partitions {
     fn carry_out(&mut self, change: UnderWay) {
         match change {
             UnderWay::Come { partitions, mut starts, defaults, .. } => {
+                let mut committed_at = HashMap::new();
                 for Assigned { partition, committed, high, .. } in defaults {
-                    let default = committed.map_or(high, |committed| committed.offset);
+                    let default = committed.as_ref().map_or(high, |committed| committed.offset);
                     starts.entry(partition).or_insert(default);
+                    committed_at.extend(committed.map(|committed| (partition, committed.offset)));
                 }
                 let list = self.list(partitions.iter().map(|&p| (p, starts.get(&p).copied())));
                 self.check("take partitions over", self.consumer.incremental_assign(&list));
                 for (&partition, &start) in &starts {
                     self.next.insert(partition, start);
+                    self.forget_commits(partition);
                     let mut state = self.context().state();
-                    state.sent.remove(&partition);
-                    state.taken.remove(&partition);
                     state.reset.remove(&partition);
+                    // Whoever had it since has come further: what is behind that isn't committed.
+                    if let Some(&offset) = committed_at.get(&partition).filter(|&&offset| offset <= start) {
+                        state.taken.insert(partition, offset);
+                    }
                 }
                 self.context().health.came(partitions);
             }
@@ -378,6 +393,12 @@ impl Partitions {
                 self.context().health.went(&partitions);
             }
         }
+    }
+
+    fn forget_commits(&self, partition: i32) {
+        let mut state = self.context().state();
+        state.sent.remove(&partition);
+        state.taken.remove(&partition);
     }
 
     fn forget(&mut self, partitions: &[i32]) {
@@ -409,6 +430,13 @@ impl Partitions {
         let of = |cause: Cause| KafkaError::of(&cause, &self.brokers, &self.topic);
         let list = self.list(partitions.iter().map(|&p| (p, None)));
         let committed = self.consumer.committed_offsets(list, ANSWER).map_err(of)?;
+        let has_offset = |list: &TopicPartitionList| {
+            list.elements().iter().any(|element| matches!(element.offset(), Offset::Offset(_)))
+        };
+        let group_is_known = has_offset(&committed) || {
+            let all = self.list(self.partition_numbers()?.into_iter().map(|p| (p, None)));
+            has_offset(&self.consumer.committed_offsets(all, ANSWER).map_err(of)?)
+        };
         let mut assigned = Vec::with_capacity(partitions.len());
         for element in committed.elements() {
             element.error().map_err(of)?;
@@ -418,19 +446,21 @@ impl Partitions {
                 Offset::Offset(offset) => Some(Committed { offset, metadata: element.metadata().to_owned() }),
                 _ => None,
             };
-            assigned.push(Assigned { partition, committed, low: low.max(0), high: high.max(0) });
+            let (low, high) = (low.max(0), high.max(0));
+            assigned.push(Assigned { partition, committed, low, high, group_is_known });
         }
         Ok(assigned)
     }
 
     /// Says where a partition of the last [`Fetched::Assigned`] begins. One of which nothing is said begins where the
     /// group is, or at its end. An offset that doesn't exist any more is a loss, and the first one that does is taken.
-    pub fn start(&mut self, partition: i32, from: i64) {
+    /// Gives back where it begins.
+    pub fn start(&mut self, partition: i32, from: i64) -> i64 {
         let Some(UnderWay::Come { told: true, starts, defaults, .. }) = self.changes.front_mut() else {
-            return;
+            return from;
         };
         let Some(&Assigned { low, high, .. }) = defaults.iter().find(|a| a.partition == partition) else {
-            return;
+            return from;
         };
         let start = if from > high { low } else { from.max(low) };
         starts.insert(partition, start);
@@ -439,6 +469,7 @@ impl Partitions {
         } else if from < low {
             self.lost(partition, from, low);
         }
+        start
     }
 
     /// The first offsets whose message isn't older than that, in milliseconds since the Unix epoch; partitions without
@@ -456,6 +487,22 @@ impl Partitions {
                 _ => None,
             };
         Ok(found.elements().iter().filter_map(offset).collect())
+    }
+
+    /// How many partitions the topic has.
+    ///
+    /// # Errors
+    /// Where the broker doesn't answer.
+    pub fn partition_count(&self) -> Result<usize, KafkaError> {
+        self.partition_numbers().map(|numbers| numbers.len())
+    }
+
+    fn partition_numbers(&self) -> Result<Vec<i32>, KafkaError> {
+        let metadata = self.consumer.fetch_metadata(Some(&self.topic), ANSWER);
+        let metadata = metadata.map_err(|cause| KafkaError::of(&cause, &self.brokers, &self.topic))?;
+        let topic = metadata.topics().iter().find(|topic| topic.name() == self.topic);
+        let numbers = |topic: &MetadataTopic| topic.partitions().iter().map(MetadataPartition::id).collect();
+        Ok(topic.map_or_else(Vec::new, numbers))
     }
 
     /// Reads a partition again from an offset on.
