@@ -15,10 +15,10 @@ use zookeeper_client::{Client, Error as Cause, MultiWriteError};
 
 use crate::duty::Duty;
 use crate::ephemeral::passed_over;
+use crate::running::Running;
 use crate::session::{ensure_parent, ephemeral};
 use crate::tell::Teller;
 use crate::watcher::Watcher;
-use crate::zookeeper::Running;
 use crate::{Ensemble, Error};
 
 /// What happens to a candidate.

@@ -7,9 +7,9 @@ use tokio::sync::watch;
 use zookeeper_client::{Client, Error as Cause, Stat};
 
 use crate::duty::Duty;
+use crate::running::Running;
 use crate::session::{ensure_parent, ephemeral};
 use crate::watcher::Watcher;
-use crate::zookeeper::Running;
 use crate::{Ensemble, Error};
 
 /// An ephemeral node that is kept over every session until this is dropped.

@@ -23,6 +23,7 @@ mod ensemble;
 mod ephemeral;
 mod error;
 mod history;
+mod running;
 mod session;
 mod settings;
 mod tell;
