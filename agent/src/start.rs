@@ -263,7 +263,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     if to_systemd {
         tell_systemd(&service.ready, registration.is_some(), address, held);
     }
-    let registered = registration.map(|registration| register(registration, address, enforcer, &tls, &service.ready));
+    let registered =
+        registration.map(|registration| register(registration, address, enforcer, &tls, &service.ready));
     Ok(Running { registered: registered.transpose()?, tls, server, address, enforcer, service })
 }
 
@@ -271,8 +272,12 @@ pub fn start(config: Config) -> Result<Running, StartError> {
 /// state (those of 2016), and systemd would wait in vain: it is ready when it listens.
 fn tell_systemd(ready: &Ready, registers: bool, address: SocketAddr, held: usize) {
     let first = if registers { "" } else { "READY=1\n" };
-    notify(&format!("{first}STATUS=listens on {address} with {held} bans, and waits for an owner's full state"));
-    ready.then(move || notify(&format!("READY=1\nSTATUS=listens on {address}; an owner's full state is in force")));
+    notify(&format!(
+        "{first}STATUS=listens on {address} with {held} bans, and waits for an owner's full state"
+    ));
+    ready.then(move || {
+        notify(&format!("READY=1\nSTATUS=listens on {address}; an owner's full state is in force"))
+    });
 }
 
 fn register(

@@ -124,7 +124,9 @@ impl<T> Renewed<T> {
                     tracing::info!("the certificates have changed, and hold from now on");
                     now.1 = Arc::new(made);
                 }
-                Err(error) => tracing::warn!("the certificates have changed, and those before hold on: {error}"),
+                Err(error) => {
+                    tracing::warn!("the certificates have changed, and those before hold on: {error}")
+                }
             }
         }
         Arc::clone(&now.1)
@@ -167,8 +169,9 @@ impl ServerTls {
 }
 
 fn server_config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
-    let builder =
-        ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(unfit)?;
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(unfit)?;
     let builder = match files.roots()? {
         None => builder.with_no_client_auth(),
         Some(roots) => {
@@ -212,9 +215,11 @@ pub fn is_name(text: &str) -> bool {
 }
 
 fn client_config(files: &TlsFiles) -> Result<ClientConfig, TlsError> {
-    let builder =
-        ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().map_err(unfit)?;
-    let roots = files.roots()?.ok_or_else(|| unfit("no authority is named whose certificates are believed"))?;
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(unfit)?;
+    let roots =
+        files.roots()?.ok_or_else(|| unfit("no authority is named whose certificates are believed"))?;
     let builder = builder.with_root_certificates(roots);
     match files.identity()? {
         Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(unfit),

@@ -9,7 +9,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use agent::Running;
-use fleet_common::{KEY, agent_at, an_agent, client, fleet, hanging, held, listed, now, options, target, until};
+use fleet_common::{
+    KEY, agent_at, an_agent, client, fleet, hanging, held, listed, now, options, target, until,
+};
 use model::ban::{Ban, Order};
 use model::ledger::{AskedBan, Ledger};
 use model::units::Seconds;

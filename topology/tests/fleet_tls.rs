@@ -83,9 +83,17 @@ fn who_isnt_believed_is_refused() {
     let address = agent.address();
 
     let foreign = agent_with(other.issue("agent", LOCAL, LATER));
-    check_refused("an agent of another authority", by_tls(foreign.address(), owner.clone(), None), "UnknownIssuer");
+    check_refused(
+        "an agent of another authority",
+        by_tls(foreign.address(), owner.clone(), None),
+        "UnknownIssuer",
+    );
     let expired = agent_with(authority.issue("expired", LOCAL, 2020));
-    check_refused("an agent's certificate is over", by_tls(expired.address(), owner.clone(), None), "expired");
+    check_refused(
+        "an agent's certificate is over",
+        by_tls(expired.address(), owner.clone(), None),
+        "expired",
+    );
     let nobody = TlsFiles { ca: owner.ca.clone(), ..TlsFiles::default() };
     check_refused("no certificate of ours", by_tls(address, nobody, None), "CertificateRequired");
     let stranger = TlsFiles { ca: owner.ca.clone(), ..other.issue("stranger", "owner", LATER) };
@@ -93,7 +101,11 @@ fn who_isnt_believed_is_refused() {
     let over = authority.issue("over", "owner", 2020);
     check_refused("ours is over", by_tls(address, over, None), "CertificateExpired");
     check_refused("no TLS with an agent that wants it", listed(&[("a", address)]), "");
-    check_refused("TLS with an agent that has none", by_tls(an_agent().address(), owner.clone(), None), "TLS");
+    check_refused(
+        "TLS with an agent that has none",
+        by_tls(an_agent().address(), owner.clone(), None),
+        "TLS",
+    );
 
     // None of it keeps others out.
     let setup = fleet_of(by_tls(address, owner, None));

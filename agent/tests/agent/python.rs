@@ -81,7 +81,8 @@ fn an_owner_of_epochs_wins_over_one_of_2016() {
     let agent = agent::start(config()).unwrap();
     let mut owner = connect(agent.address());
     owner.sync(MKEY, 5, vec![ban("203.0.113.1", 60_000)], true, true).unwrap();
-    let texts = call(agent.address(), MKEY, &["block:203.0.113.2", "block:203.0.113.1", "unblock:203.0.113.1"]);
+    let texts =
+        call(agent.address(), MKEY, &["block:203.0.113.2", "block:203.0.113.1", "unblock:203.0.113.1"]);
     assert_eq!(flags(&texts), [1, -1, 1], "its calls are served");
     let held = |owner: &mut ccfirewall_thrift::Client| -> Vec<String> {
         let bans = owner.held(MKEY, 0, 10).unwrap().bans.unwrap();

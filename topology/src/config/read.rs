@@ -231,7 +231,8 @@ impl<'t> Reading<'t, '_> {
     }
 
     fn tls(&mut self, table: &Table<'t>) -> Option<RemoteTls> {
-        let [ca, cert, key] = ["tls_ca", "tls_cert", "tls_key"].map(|name| self.path(table, name, self.folder));
+        let [ca, cert, key] =
+            ["tls_ca", "tls_cert", "tls_key"].map(|name| self.path(table, name, self.folder));
         let is_name = |text: &str| ccfirewall_thrift::tls::is_name(text).then(|| text.to_owned());
         let name = table.get("tls_name").and_then(|given| self.reader.parsed(&given, is_name));
         let lacks = |name: &str| !table.has(name);

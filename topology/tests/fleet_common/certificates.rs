@@ -37,7 +37,8 @@ impl Authority {
         params.not_after = date_time_ymd(until, 12, 31);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let [cert_path, key_path] = ["pem", "key"].map(|end| self.folder.path().join(format!("{name}.{end}")));
+        let [cert_path, key_path] =
+            ["pem", "key"].map(|end| self.folder.path().join(format!("{name}.{end}")));
         fs::write(&cert_path, certificate.pem()).unwrap();
         fs::write(&key_path, key.serialize_pem()).unwrap();
         TlsFiles { cert: Some(cert_path), key: Some(key_path), ca: Some(self.ca()) }

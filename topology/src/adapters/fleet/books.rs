@@ -417,10 +417,7 @@ impl Books {
             }
             for EndedBook { book, .. } in over {
                 let (block, unblock) = if book.sent {
-                    (
-                        "no answer came to it".to_owned(),
-                        self.not_lifted().to_owned(),
-                    )
+                    ("no answer came to it".to_owned(), self.not_lifted().to_owned())
                 } else {
                     (format!("not reached while the ban held: {cause}"), "not reached".to_owned())
                 };

@@ -36,8 +36,12 @@ impl From<CallError> for Trouble {
             {
                 Self::Hanging(text)
             }
-            CallError::Tls { cause, .. } if cause.kind() == std::io::ErrorKind::TimedOut => Self::Hanging(text),
-            CallError::Connect { .. } | CallError::Tls { .. } | CallError::Broken { .. } => Self::Unreachable(text),
+            CallError::Tls { cause, .. } if cause.kind() == std::io::ErrorKind::TimedOut => {
+                Self::Hanging(text)
+            }
+            CallError::Connect { .. } | CallError::Tls { .. } | CallError::Broken { .. } => {
+                Self::Unreachable(text)
+            }
         }
     }
 }

@@ -14,7 +14,8 @@ impl Books {
             return;
         }
         self.disconnected();
-        let open: Vec<_> = self.bans.values().filter(|book| !book.told).map(|book| book.ban.clone()).collect();
+        let open: Vec<_> =
+            self.bans.values().filter(|book| !book.told).map(|book| book.ban.clone()).collect();
         for ban in open {
             self.tell_block(&ban, flag::FAILED, "the agent left before it answered", now);
         }

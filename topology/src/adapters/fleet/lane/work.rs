@@ -12,7 +12,6 @@ use super::super::calls::{Calls, Trouble};
 use super::super::pauses::Pauses;
 use super::{AgentState, Lane, Shared, State};
 
-
 /// What a lane in step does next.
 pub(super) enum Next {
     Deltas,
