@@ -58,7 +58,7 @@ pub struct Args {
     #[arg(long, value_name = "COUNT", default_value_t = Limits::default().connections, value_parser = read_count)]
     max_connections: usize,
     #[command(flatten)]
-    network: network::Args,
+    network: network::NetworkArgs,
     /// Remove everything that is ours from the kernel, bans and all, and exit
     #[arg(long, conflicts_with_all = ["listen", "mkey_file", "enforcer", "cut_established", "legacy_max_seconds", "max_connections"])]
     remove: bool,

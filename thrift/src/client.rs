@@ -66,13 +66,23 @@ pub enum CallError {
         cause: thrift::ApplicationError,
     },
     /// The connection broke, or what came over it wasn't an answer. Whether the call was done isn't known.
-    #[error("the agent at {address} didn't answer: {cause} (connect again)")]
+    #[error("the agent at {address} didn't answer: {} (connect again)", said(.cause))]
     Broken {
         /// Where it is.
         address: SocketAddr,
         /// What happened.
         cause: thrift::Error,
     },
+}
+
+/// The library tells a transport's troubles by their kind, and has no kind for most of them.
+fn said(cause: &thrift::Error) -> String {
+    match cause {
+        thrift::Error::Transport(cause) if cause.kind == thrift::TransportErrorKind::Unknown => {
+            cause.message.clone()
+        }
+        other => other.to_string(),
+    }
 }
 
 impl CallError {

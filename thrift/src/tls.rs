@@ -5,7 +5,6 @@
 //! one after the other, and what was read before holds until all fit together.
 
 use std::fs;
-use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -204,12 +203,15 @@ impl ClientTls {
     /// # Errors
     /// Where there can't be one.
     pub fn session(&self, name: &str) -> Result<ClientConnection, TlsError> {
-        let name = match name.parse::<IpAddr>() {
-            Ok(address) => ServerName::from(address),
-            Err(_) => ServerName::try_from(name.to_owned()).map_err(|_| TlsError::Name(name.to_owned()))?,
-        };
+        let name = ServerName::try_from(name.to_owned()).map_err(|_| TlsError::Name(name.to_owned()))?;
         ClientConnection::new(self.0.get(), name).map_err(unfit)
     }
+}
+
+/// Whether a certificate can be for it: a host name, or an address as text.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    ServerName::try_from(text).is_ok()
 }
 
 fn client_config(files: &TlsFiles) -> Result<ClientConfig, TlsError> {

@@ -2,227 +2,26 @@
 
 #![allow(clippy::unwrap_used, clippy::needless_pass_by_value, reason = "a test stops where it fails")]
 
+mod fleet_common;
+
 use std::collections::{BTreeMap, HashMap};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use agent::enforcer::{Enforcer, EnforcerError};
 use agent::key::Key;
 use agent::{Choice, Config, Observer, Running};
-use bolts::ports::{Alarm, BanSink, Notifier};
-use ccfirewall_thrift::generated::{CCfirewallSyncHandler, CCfirewallSyncProcessor};
-use ccfirewall_thrift::{Client, Timeouts};
-use engine::{Clock, ManualClock, SystemClock, Timestamp};
-use model::ban::{Ban, Change, Ended, Order, Outcome};
+use engine::{Clock as _, ManualClock, SystemClock, Timestamp};
+use fleet_common::{
+    KEY, agent_at, an_agent, client, fleet, fleet_with, hanging, held, now, options, target, until,
+};
+use model::ban::{Ban, Change, Ended, Order};
 use model::ledger::{AskedBan, Ledger};
 use model::network::Network;
-use model::units::{Moment, Second, Seconds};
-use model::verdict::{Action, Decision};
-use thrift::protocol::{TBinaryInputProtocol, TBinaryOutputProtocol};
-use thrift::server::TProcessor as _;
-use thrift::transport::{TBufferedReadTransport, TBufferedWriteTransport, TIoChannel as _, TTcpChannel};
-use topology::adapters::fleet::{AgentConfig, AgentState, Fleet, Options, World};
-use topology::spouts::outcomes::OutcomeQueue;
-
-const KEY: &str = "a key for tests";
-const PATIENCE: Duration = Duration::from_secs(20);
-
-fn now() -> Moment {
-    Moment(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64)
-}
-
-fn target(number: u32) -> Network {
-    Network::host(Ipv4Addr::from(0x0a00_0000 + number).into())
-}
-
-fn agent_at(listen: SocketAddr, key: &str, observer: Option<Observer>) -> Running {
-    let mut config = Config::new(Key::new(key).unwrap());
-    config.listen = listen;
-    config.enforcer = Choice::DryRun;
-    config.observer = observer;
-    agent::start(config).unwrap()
-}
-
-fn an_agent() -> Running {
-    agent_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), KEY, None)
-}
-
-fn client(address: SocketAddr) -> Client {
-    Client::connect(address, Timeouts::default()).unwrap()
-}
-
-fn held(address: SocketAddr) -> BTreeMap<Network, i64> {
-    let mut client = client(address);
-    let mut all = BTreeMap::new();
-    loop {
-        let bans = client.held(KEY, all.len() as i64, 100_000).unwrap().bans.unwrap();
-        let count = bans.len();
-        all.extend(bans.into_iter().map(|ban| (ban.target.unwrap().parse().unwrap(), ban.left_ms.unwrap())));
-        if count < 100_000 {
-            return all;
-        }
-    }
-}
-
-/// Waits until it is so. There is a bound, and a short look again and again, for what happens is in other processes'
-/// and threads' hands.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Duration {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < PATIENCE, "in vain: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    began.elapsed()
-}
-
-#[derive(Default)]
-struct Heard(Mutex<Vec<Alarm>>);
-
-impl Notifier for Heard {
-    fn notify(&self, alarm: Alarm) {
-        self.0.lock().unwrap().push(alarm);
-    }
-}
-
-impl Heard {
-    fn last(&self, kind: &str) -> Option<Alarm> {
-        self.0.lock().unwrap().iter().rev().find(|alarm| alarm.kind == kind).cloned()
-    }
-
-    fn open(&self, kind: &str) -> bool {
-        self.last(kind).is_some_and(|alarm| !alarm.over)
-    }
-}
-
-/// A fleet with the ledger that feeds it.
-struct Setup {
-    fleet: Fleet,
-    ledger: Ledger,
-    queue: OutcomeQueue,
-    outcomes: Vec<Outcome>,
-    heard: Arc<Heard>,
-    offered: Arc<Mutex<Vec<(Network, Moment)>>>,
-}
-
-fn options() -> Options {
-    Options {
-        call: Duration::from_secs(2),
-        longest_pause: Duration::from_millis(400),
-        refused_pause: Duration::from_millis(400),
-        check_every: Duration::from_millis(200),
-        adopt_within: Duration::from_secs(2),
-        alarm_after: Duration::from_millis(300),
-        ..Options::default()
-    }
-}
-
-fn fleet(agents: &[(&str, SocketAddr)], ledger: Ledger, epoch: i64, options: Options) -> Setup {
-    fleet_with(agents, ledger, epoch, options, Arc::new(SystemClock))
-}
-
-fn fleet_with(
-    agents: &[(&str, SocketAddr)],
-    ledger: Ledger,
-    epoch: i64,
-    options: Options,
-    clock: Arc<dyn Clock>,
-) -> Setup {
-    let (queue, heard) = (OutcomeQueue::new(), Arc::new(Heard::default()));
-    let offered = Arc::new(Mutex::new(Vec::new()));
-    let world = World {
-        epoch,
-        outcomes: queue.clone(),
-        notifier: heard.clone(),
-        clock,
-        adopt: Arc::new({
-            let offered = Arc::clone(&offered);
-            move |bans| offered.lock().unwrap().extend(bans)
-        }),
-    };
-    let agents = agents.iter().map(|(name, address)| AgentConfig {
-        name: (*name).into(),
-        address: *address,
-        mkey: KEY.to_owned(),
-    });
-    let fleet = Fleet::start(agents.collect(), &ledger, world, options).unwrap();
-    Setup { fleet, ledger, queue, outcomes: Vec::new(), heard, offered }
-}
-
-impl Setup {
-    fn change(&mut self, change: Change) -> Ban {
-        self.changes(vec![change]).remove(0)
-    }
-
-    fn changes(&mut self, changes: Vec<Change>) -> Vec<Ban> {
-        changes.iter().for_each(|change| self.ledger.apply(change));
-        self.fleet.apply(&changes, now());
-        changes.iter().map(|change| change.ban().clone()).collect()
-    }
-
-    fn decided(&self, number: u32, length: u32) -> Change {
-        let now = now();
-        let decision = Decision {
-            time: now.second(),
-            target: target(number),
-            action: Action::Block,
-            rule: "global".into(),
-            reason: 0,
-            count: 10,
-            during: Seconds(1),
-            length: Seconds(length),
-            established: false,
-            place: None,
-        };
-        self.ledger.decided(&decision, now).unwrap()
-    }
-
-    fn ban(&mut self, number: u32, length: u32) -> Ban {
-        self.change(self.decided(number, length))
-    }
-
-    fn lift(&mut self, number: u32) -> Ban {
-        self.change(self.ledger.lifted(&target(number), now(), Ended::ByHand).unwrap())
-    }
-
-    fn listen(&mut self) {
-        for outcome in self.queue.take(usize::MAX) {
-            self.ledger.answered(&outcome);
-            self.outcomes.push(outcome);
-        }
-    }
-
-    /// The outcomes of a ban so far: agent, order, flag.
-    fn told(&mut self, ban: &Ban) -> Vec<(String, Order, i32)> {
-        self.listen();
-        let of_ban = self.outcomes.iter().filter(|outcome| outcome.ban.id == ban.id);
-        of_ban.map(|outcome| (outcome.agent.to_string(), outcome.order, outcome.flag)).collect()
-    }
-
-    fn state(&self, number: usize) -> AgentState {
-        self.fleet.agents()[number].state
-    }
-
-    fn in_sync(&self, number: usize) -> Duration {
-        until("in step", || self.state(number) == AgentState::InSync)
-    }
-
-    fn stop(self) -> (Ledger, Vec<Outcome>, bool) {
-        let Self { fleet, mut ledger, queue, mut outcomes, .. } = self;
-        let all_sent = fleet.stop(Duration::from_secs(10));
-        for outcome in queue.take(usize::MAX) {
-            ledger.answered(&outcome);
-            outcomes.push(outcome);
-        }
-        (ledger, outcomes, all_sent)
-    }
-}
-
-/// Accepts connections and never answers.
-fn hanging() -> TcpListener {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()
-}
+use model::units::{Second, Seconds};
+use topology::adapters::fleet::{AgentState, Options};
 
 #[test]
 fn changes_reach_the_agent_at_once() {
@@ -366,6 +165,9 @@ fn whoever_was_followed_sends_nothing_any_more() {
     let second = old.ban(2, 600);
     until("fenced", || old.state(0) == AgentState::Fenced);
     until("an alarm", || old.heard.open("agent_fenced"));
+    until("told to step down", || !old.superseded.lock().unwrap().is_empty());
+    assert!(old.superseded.lock().unwrap()[0].contains("epoch 2"));
+    assert!(new.superseded.lock().unwrap().is_empty());
     until("told", || old.told(&second) == [("a".to_owned(), Order::Block, -5)]);
     old.lift(1);
     until("told", || old.told(&first).last() == Some(&("a".to_owned(), Order::Unblock, -5)));
@@ -547,37 +349,6 @@ fn what_a_firewall_refuses_is_told_and_tried_again() {
     setup.in_sync(0);
     assert_eq!(setup.told(&ban).len(), 1, "one outcome");
     assert!(!setup.heard.open("agent_unreachable"));
-}
-
-/// An agent of 2016.
-struct Old;
-
-impl CCfirewallSyncHandler for Old {
-    fn handle_blockipbyiptables(&self, _: String, _: String) -> thrift::Result<String> {
-        Ok("1".to_owned())
-    }
-
-    fn handle_unblockipbyiptables(&self, _: String, _: String) -> thrift::Result<String> {
-        Ok("1".to_owned())
-    }
-}
-
-#[test]
-fn an_agent_of_2016_is_told_apart() {
-    let listener = hanging();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        let processor = CCfirewallSyncProcessor::new(Old);
-        for stream in listener.incoming() {
-            let (reading, writing) = TTcpChannel::with_stream(stream.unwrap()).split().unwrap();
-            let mut input = TBinaryInputProtocol::new(TBufferedReadTransport::new(reading), false);
-            let mut output = TBinaryOutputProtocol::new(TBufferedWriteTransport::new(writing), true);
-            while processor.process(&mut input, &mut output).is_ok() {}
-        }
-    });
-    let setup = fleet(&[("a", address)], Ledger::default(), 1, options());
-    until("told apart", || setup.state(0) == AgentState::TooOld);
-    until("an alarm", || setup.heard.open("agent_too_old"));
 }
 
 #[test]

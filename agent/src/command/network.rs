@@ -14,7 +14,7 @@ use crate::{Registration, TlsFiles};
 const LONGEST_DIGEST: u64 = 1024;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct NetworkArgs {
     /// Where owners reach this agent, where that isn't where it listens (several addresses, NAT)
     #[arg(long, value_name = "ADDRESS", value_parser = read_address, requires = "zookeeper")]
     advertise: Option<SocketAddr>,
@@ -47,7 +47,7 @@ pub(super) struct Args {
     tls_client_ca: Option<PathBuf>,
 }
 
-impl Args {
+impl NetworkArgs {
     /// The files for TLS with owners.
     pub(super) fn tls(&self) -> Option<TlsFiles> {
         let Self { tls_cert, tls_key, tls_client_ca, .. } = self;

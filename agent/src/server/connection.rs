@@ -1,8 +1,10 @@
 //! One connection: reads a message to its end, has it done, and answers.
 
 use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use ccfirewall_thrift::Timed;
 use ccfirewall_thrift::generated::CCfirewallAgentSyncProcessor;
@@ -47,7 +49,10 @@ fn serve_calls(number: u64, peer: &Peer, shared: &Arc<Shared>) -> Result<std::co
     peer.stream.set_nodelay(true)?;
     let mut stream = match &shared.tls {
         None => Timed::new(Arc::clone(&peer.stream)),
-        Some(tls) => Timed::by_tls(Arc::clone(&peer.stream), tls.session()?, shared.limits.handshake)?.0,
+        Some(tls) => {
+            let agreed = Timed::by_tls(Arc::clone(&peer.stream), tls.session()?, shared.limits.handshake);
+            agreed.inspect_err(|_| let_alert_arrive(&peer.stream))?.0
+        }
     };
     let calls = Calls { service: Arc::clone(&shared.service), connection: number };
     let processor = CCfirewallAgentSyncProcessor::new(calls);
@@ -68,6 +73,20 @@ fn serve_calls(number: u64, peer: &Peer, shared: &Arc<Shared>) -> Result<std::co
         stream.write_all(&answer)?;
         buffer.drain(..length);
         buffer.shrink_to(KEPT);
+    }
+}
+
+/// Whoever is refused should learn why. A socket that is closed with something unread takes back what was sent, so
+/// what the caller says on is read, for a moment.
+fn let_alert_arrive(mut stream: &TcpStream) {
+    let _ = stream.shutdown(Shutdown::Write);
+    let _ = stream.set_read_timeout(Some(Duration::from_millis(100)));
+    let mut chunk = [0; CHUNK];
+    for _ in 0..4 {
+        match stream.read(&mut chunk) {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => return,
+        }
     }
 }
 

@@ -8,3 +8,5 @@ mod help;
 mod hostile;
 mod limits;
 mod python;
+mod tls;
+mod zookeeper;

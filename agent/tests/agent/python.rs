@@ -6,7 +6,7 @@ use std::process::Command;
 
 use agent::Choice;
 
-use crate::help::{MKEY, Refusing, config};
+use crate::help::{MKEY, Refusing, ban, config, connect};
 
 /// Why this can't be tested here, where it can't.
 fn missing() -> Option<String> {
@@ -70,4 +70,27 @@ fn a_client_of_2016_gets_its_flags() {
     config.enforcer = Choice::Own(Box::new(Refusing));
     let agent = agent::start(config).unwrap();
     assert_eq!(flags(&call(agent.address(), MKEY, &["block:203.0.113.9", "unblock:203.0.113.9"])), [-4, -4]);
+}
+
+/// What both want holds; where they differ the owner of epochs wins, with its next full state.
+#[test]
+fn an_owner_of_epochs_wins_over_one_of_2016() {
+    if let Some(reason) = missing() {
+        return println!("skipped: {reason}");
+    }
+    let agent = agent::start(config()).unwrap();
+    let mut owner = connect(agent.address());
+    owner.sync(MKEY, 5, vec![ban("203.0.113.1", 60_000)], true, true).unwrap();
+    let texts =
+        call(agent.address(), MKEY, &["block:203.0.113.2", "block:203.0.113.1", "unblock:203.0.113.1"]);
+    assert_eq!(flags(&texts), [1, -1, 1], "its calls are served");
+    let held = |owner: &mut ccfirewall_thrift::Client| -> Vec<String> {
+        let bans = owner.held(MKEY, 0, 10).unwrap().bans.unwrap();
+        bans.into_iter().map(|ban| ban.target.unwrap()).collect()
+    };
+    assert_eq!(held(&mut owner), ["203.0.113.2"]);
+    let answer = owner.sync(MKEY, 5, vec![ban("203.0.113.1", 60_000)], true, true).unwrap();
+    assert!(answer.result.unwrap().starts_with("2 differences"));
+    assert_eq!(held(&mut owner), ["203.0.113.1"]);
+    assert_eq!(owner.status(MKEY).unwrap().epoch, Some(5));
 }

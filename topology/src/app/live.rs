@@ -6,6 +6,7 @@
 //! End: sources stop, batches finish, the agents are told what waits, their answers are kept, the database takes what
 //! the journal has, and the journal is closed. Bans stay in the agents until their time.
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use bolts::ports::{BanSink, EventStore as _, Notifier, PlaceLookup, SettingsPort};
 use bolts::tuples::{CommandOrder, LiveStatus};
+use ccfirewall_thrift::tls::{ClientTls, TlsFiles};
 use engine::{Clock, Config as EngineConfig, LocalRuntime, Metrics, Running, TaskContext};
 use model::event::{Entry, Event};
 use model::units::Moment;
@@ -21,7 +23,7 @@ use super::clock::{ClockSteps, SteadyClock};
 use super::room::Room;
 use super::sources::Sources;
 use super::{Board, Kept, epoch, state};
-use crate::adapters::fleet::{self, AgentConfig, Fleet, World};
+use crate::adapters::fleet::{self, AgentConfig, AgentTls, Fleet, World};
 use crate::adapters::host::HostGuards;
 use crate::adapters::http::{self, Http};
 use crate::adapters::journal::{Journal, JournalOptions};
@@ -29,7 +31,7 @@ use crate::adapters::maxmind::{Countries, MaxMind};
 use crate::adapters::settings_file::{SettingsFile, SettingsStatus};
 use crate::adapters::settings_watch::SettingsWatch;
 use crate::adapters::store::{Retention, Store, StoreOptions};
-use crate::config::{Config, EnforcerChoice, LocalAgent, RemoteAgent};
+use crate::config::{Config, EnforcerChoice, LocalAgent, RemoteAgent, RemoteTls};
 use crate::spouts::commands::Commander;
 use crate::spouts::gated::Gate;
 use crate::spouts::outcomes::{OutcomeQueue, Outcomes};
@@ -320,10 +322,21 @@ fn agents(
         all.push(agent);
         running
     });
-    for RemoteAgent { address, mkey } in &config.agents {
+    // Agents with the same files share what was made of them.
+    let mut known: HashMap<&TlsFiles, Arc<ClientTls>> = HashMap::new();
+    for RemoteAgent { address, mkey, tls } in &config.agents {
         let name =
             if address.port() == RemoteAgent::PORT { address.ip().to_string() } else { address.to_string() };
-        all.push(AgentConfig { name: name.into(), address: *address, mkey: mkey.read()?, tls: None });
+        let tls = match tls {
+            None => None,
+            Some(RemoteTls { files, name }) => {
+                if !known.contains_key(files) {
+                    known.insert(files, Arc::new(ClientTls::new(files.clone())?));
+                }
+                Some(AgentTls { files: known[files].clone(), name: name.clone() })
+            }
+        };
+        all.push(AgentConfig { name: name.into(), address: *address, mkey: mkey.read()?, tls });
     }
     Ok((running, all))
 }

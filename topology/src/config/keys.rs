@@ -161,6 +161,26 @@ pub(super) static AGENTS: Section = Section {
             "none",
             "The environment variable with the secret that is shared with the agent.",
         ),
+        key(
+            "tls_ca",
+            PATH,
+            "none: it is spoken to without TLS",
+            "Speak TLS with it, and believe only certificates of the authority in this file (PEM).",
+        ),
+        key(
+            "tls_cert",
+            PATH,
+            "none",
+            "The certificate that the agent is shown (PEM), for agents that ask for one (`--tls-client-ca`). It is read \
+             again when it changes. With `tls_ca` and `tls_key` only.",
+        ),
+        key("tls_key", PATH, "none", "The private key of `tls_cert` (PEM)."),
+        key(
+            "tls_name",
+            "a host name or an address",
+            "none: the address in `address`",
+            "For whom the agent's certificate must be.",
+        ),
     ],
 };
 

@@ -22,6 +22,7 @@ use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use ccfirewall_thrift::tls::TlsFiles;
 use model::line::LogFormat;
 use model::settings::Finding;
 
@@ -143,6 +144,17 @@ pub struct RemoteAgent {
     pub address: SocketAddr,
     /// Where the shared secret is.
     pub mkey: MkeySource,
+    /// How it is spoken to by TLS; `None`: it isn't.
+    pub tls: Option<RemoteTls>,
+}
+
+/// How an agent is spoken to by TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteTls {
+    /// Whom we believe, and who we are.
+    pub files: TlsFiles,
+    /// For whom the agent's certificate must be, where that isn't its address.
+    pub name: Option<String>,
 }
 
 impl RemoteAgent {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ccfirewall_thrift::tls::TlsFiles;
 use model::line::LogFormat;
 use toml::de::DeTable;
 
@@ -13,7 +14,7 @@ use super::reader::{Given, Reader, Table};
 use super::value::parse_address;
 use super::{
     Config, ConfigErrors, Database, EnforcerChoice, Generate, Http, Input, Limits, LocalAgent, MkeySource,
-    Mysql, Protect, RemoteAgent, Source, Start, Store, Tls, ZooKeeperPlace,
+    Mysql, Protect, RemoteAgent, RemoteTls, Source, Start, Store, Tls, ZooKeeperPlace,
 };
 
 /// Reads a whole file; relative paths are relative to `folder`.
@@ -211,13 +212,14 @@ impl<'t> Reading<'t, '_> {
         for (index, table) in tables.iter().enumerate() {
             let address = self.agent_address(table);
             let mkey = self.mkey(table);
+            let tls = self.tls(table);
             if let (Some(address), Some(given)) = (address, table.get("address"))
                 && let Some(first) = seen.insert(address, index)
             {
                 self.reader.reject(&given, format!("is agents[{first}] already; leave one out"));
             }
             if let (Some(address), Some(mkey)) = (address, mkey) {
-                agents.push(RemoteAgent { address, mkey });
+                agents.push(RemoteAgent { address, mkey, tls });
             }
         }
         agents
@@ -230,6 +232,25 @@ impl<'t> Reading<'t, '_> {
         };
         let reachable = |address: &SocketAddr| address.port() != 0 && !address.ip().is_unspecified();
         self.reader.parsed(&given, |text| parse_address(text, Some(RemoteAgent::PORT)).filter(reachable))
+    }
+
+    fn tls(&mut self, table: &Table<'t>) -> Option<RemoteTls> {
+        let [ca, cert, key] =
+            ["tls_ca", "tls_cert", "tls_key"].map(|name| self.path(table, name, self.folder));
+        let is_name = |text: &str| ccfirewall_thrift::tls::is_name(text).then(|| text.to_owned());
+        let name = table.get("tls_name").and_then(|given| self.reader.parsed(&given, is_name));
+        let lacks = |name: &str| !table.has(name);
+        for given in table.given(&["tls_cert", "tls_key", "tls_name"]) {
+            if lacks("tls_ca") {
+                self.reader.reject(&given, "goes with `tls_ca` only, which says to speak TLS");
+            }
+        }
+        for (one, other) in [("tls_cert", "tls_key"), ("tls_key", "tls_cert")] {
+            if let (Some(given), true) = (table.get(one), lacks(other)) {
+                self.reader.reject(&given, format!("goes with `{other}` only"));
+            }
+        }
+        ca.map(|ca| RemoteTls { files: TlsFiles { cert, key, ca: Some(ca) }, name })
     }
 
     fn mkey(&mut self, table: &Table<'t>) -> Option<MkeySource> {
