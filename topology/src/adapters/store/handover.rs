@@ -128,7 +128,8 @@ fn send_answers<S: Fold>(
             "what agents answered to this worker before couldn't be sent, and will be missing in the tables"
         );
     }
-    journal.close();
+    // It lets go of its folder.
+    drop(journal);
     Ok(())
 }
 

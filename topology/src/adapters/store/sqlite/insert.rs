@@ -61,7 +61,7 @@ async fn all<T: Describe>(
     for chunk in rows.chunks(if mode == Mode::Fast { CHUNK } else { 1 }) {
         match insert(connection, chunk).await {
             Err(error) if mode == Mode::Careful && row_is_bad(&error) => {
-                skipped += passed_by(table, chunk, &error)
+                skipped += passed_by(table, chunk, &error);
             }
             result => result?,
         }
