@@ -74,7 +74,9 @@ fn zookeeper() {
         "zookeeper (line 1): must have `servers`, such as \"10.0.0.1:2181,10.0.0.2:2181\"",
     );
     check_errors(
-        &format!("[zookeeper]\nservers = 'a'\nroot = 'x'\nsession_timeout = 0\ncert = 'c'\nkye = 1\n{SOURCE}"),
+        &format!(
+            "[zookeeper]\nservers = 'a'\nroot = 'x'\nsession_timeout = 0\ncert = 'c'\nkye = 1\n{SOURCE}"
+        ),
         &[
             "zookeeper.servers (line 2): must be servers such as \"10.0.0.1:2181,10.0.0.2:2181\", found \"a\"",
             "zookeeper.root (line 3): must be a path such as \"/ccfirewall\", found \"x\"",

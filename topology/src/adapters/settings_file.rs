@@ -16,8 +16,8 @@ use model::network::Network;
 use model::units::Moment;
 
 use super::host::Guard;
-use super::settings_in_force::{About, InForce, Problem, defaults, kept};
 pub use super::settings_in_force::{ALARM, NoSettings, Origin, SettingsStatus, Status};
+use super::settings_in_force::{About, InForce, Problem, defaults, kept};
 use super::settings_watch::SettingsSource;
 pub use super::whole_file::LONGEST;
 use look::Look;

@@ -147,15 +147,7 @@ impl SettingsZooKeeper {
             tell,
         });
         let watches = [watch_settings(zookeeper, &news)?, watch_state(zookeeper, &news)?];
-        Ok(Self {
-            in_force,
-            news,
-            told,
-            dealt_with: looked.mzxid,
-            away: None,
-            notifier,
-            _watches: watches,
-        })
+        Ok(Self { in_force, news, told, dealt_with: looked.mzxid, away: None, notifier, _watches: watches })
     }
 
     /// Where the settings in force can be had. Nobody else may store any in it.
@@ -291,7 +283,9 @@ fn record(zookeeper: &ZooKeeper, news: &News) {
             // What came meanwhile is newer.
             locked(&news.unrecorded).get_or_insert(node);
         }
-        Err(error) => tracing::warn!("version {} of the settings isn't in the history: {error}", node.version),
+        Err(error) => {
+            tracing::warn!("version {} of the settings isn't in the history: {error}", node.version)
+        }
     }
 }
 

@@ -227,7 +227,12 @@ pub(super) static ZOOKEEPER: Section = Section {
              the same one, and by nobody else.",
         ),
         key("ca", PATH, "none: no TLS", "Whose certificates are believed, PEM. With it TLS is spoken."),
-        key("cert", PATH, "none", "Our own certificate, PEM, where the servers ask for one. It goes with `key`."),
+        key(
+            "cert",
+            PATH,
+            "none",
+            "Our own certificate, PEM, where the servers ask for one. It goes with `key`.",
+        ),
         key("key", PATH, "none", "The key of our own certificate, PEM."),
     ],
 };

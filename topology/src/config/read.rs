@@ -279,8 +279,7 @@ impl<'t> Reading<'t, '_> {
             self.reader.reject_table(&table, "must have `servers`, such as \"10.0.0.1:2181,10.0.0.2:2181\"");
         }
         let servers = servers.and_then(|given| self.reader.parsed(&given, ZooKeeperPlace::read_servers));
-        let root =
-            table.get("root").and_then(|given| self.reader.parsed(&given, ZooKeeperPlace::read_root));
+        let root = table.get("root").and_then(|given| self.reader.parsed(&given, ZooKeeperPlace::read_root));
         let seconds = table.get("session_timeout").and_then(|given| self.reader.whole(&given, 1..=120));
         let auth_file = self.path(&table, "auth_file", self.folder);
         let ca = self.path(&table, "ca", self.folder);

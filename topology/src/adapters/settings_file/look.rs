@@ -78,7 +78,9 @@ impl Look {
 impl From<io::Error> for Problem {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::NotFound => Self::Missing("the file isn't there; write {} in it where the defaults are meant"),
+            io::ErrorKind::NotFound => {
+                Self::Missing("the file isn't there; write {} in it where the defaults are meant")
+            }
             _ => Self::Unreadable(error.to_string()),
         }
     }
