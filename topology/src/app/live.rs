@@ -6,36 +6,34 @@
 //! End: sources stop, batches finish, the agents are told what waits, their answers are kept, the database takes what
 //! the journal has, and the journal is closed. Bans stay in the agents until their time.
 
-use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use bolts::ports::{BanSink, EventStore as _, Notifier, PlaceLookup, SettingsPort};
-use bolts::tuples::{CommandOrder, LiveStatus};
-use ccfirewall_thrift::tls::{ClientTls, TlsFiles};
+use bolts::ports::{BanSink, Notifier, PlaceLookup};
+use bolts::tuples::LiveStatus;
 use engine::{Clock, Config as EngineConfig, LocalRuntime, Metrics, Running, TaskContext};
-use model::event::{Entry, Event};
 use model::units::Moment;
+use zk_config::ZooKeeper;
 
 use super::clock::{ClockSteps, SteadyClock};
+use super::keeping::{Keeping, Surroundings, Term};
+use super::ownership::{self, Candidacy};
 use super::room::Room;
+use super::settled::Settled;
 use super::sources::Sources;
 use super::{Board, Kept, epoch, state};
-use crate::adapters::fleet::{self, AgentConfig, AgentTls, Fleet, World};
-use crate::adapters::host::HostGuards;
+use crate::adapters::fleet::AgentConfig;
 use crate::adapters::http::{self, Http};
 use crate::adapters::journal::{Journal, JournalOptions};
 use crate::adapters::maxmind::{Countries, MaxMind};
-use crate::adapters::settings_file::{SettingsFile, SettingsStatus};
 use crate::adapters::settings_watch::SettingsWatch;
-use crate::adapters::store::{Retention, Store, StoreOptions};
-use crate::config::{Config, EnforcerChoice, LocalAgent, RemoteAgent, RemoteTls};
-use crate::spouts::commands::Commander;
+use crate::config::{Config, ZooKeeperPlace};
 use crate::spouts::gated::Gate;
-use crate::spouts::outcomes::{OutcomeQueue, Outcomes};
-use crate::wiring::{self, Live, LiveSpouts, Ruling};
+use crate::spouts::outcomes::Outcomes;
+use crate::wiring::{self, Live, LiveSpouts};
 
 /// What a run has besides its configuration.
 #[derive(Default)]
@@ -51,16 +49,15 @@ pub struct LiveApp {
     running: Running,
     metrics: Metrics,
     board: Arc<Board>,
-    journal: Arc<Journal<Kept>>,
-    store: Arc<Store>,
-    fleet: Arc<Fleet>,
-    outcomes: OutcomeQueue,
-    agent: Option<agent::Running>,
+    keeping: Keeping,
     watch: SettingsWatch,
     steps: ClockSteps,
     http: Http,
     gate: Arc<Gate>,
     room: Arc<Room>,
+    /// With ZooKeeper: that nobody else owns the bans.
+    owner: Option<(Arc<Candidacy>, i64)>,
+    superseded: Arc<AtomicBool>,
 }
 
 /// So long each part may take to end; all of them together less than `TimeoutStopSec` of the systemd unit.
@@ -91,59 +88,36 @@ impl LiveApp {
         let Kept { ledger, marks, since_totals } = recovered.state;
         tracing::info!(bans = ledger.len(), sources = marks.len(), "the journal is read");
         board.begin_with(ledger.clone());
-        let epoch = epoch::next(&config.state, now);
 
-        let places: Arc<dyn PlaceLookup> = if config.geoip.is_empty() {
-            let countries = Countries::default();
-            // The first look-up unpacks them, which no ban should wait for.
-            countries.place(Ipv4Addr::new(1, 1, 1, 1).into());
-            Arc::new(countries)
-        } else {
-            Arc::new(MaxMind::open(&config.geoip)?)
+        let places = places(&config)?;
+        let zookeeper = config.zookeeper.as_ref().map(connect).transpose()?;
+        let Settled { port: settings, status: settings_status, watch } =
+            Settled::watch(&config, zookeeper.as_ref(), notifier.clone(), now)?;
+        let owner = match (&zookeeper, &config.zookeeper) {
+            (Some(zookeeper), Some(place)) if !config.dry_run => {
+                Some(ownership::alone(zookeeper, &config.worker.name, place.session_timeout)?)
+            }
+            _ => None,
         };
-        let (settings, settings_status, watch) = watch_settings(&config, notifier.clone(), now)?;
-        let kept = StoreOptions {
-            retention: retention(&settings),
-            time_zone: config.store.time_zone.clone(),
-            ..StoreOptions::default()
-        };
-        let store = Store::start(&config.store.database, &journal, kept, notifier.clone())?;
-        let store = Arc::new(store);
+        let epoch = owner.as_ref().map_or_else(|| epoch::next(&config.state, now), |&(_, epoch)| epoch);
 
         let gate = Gate::new(config.sources.len());
         let sources = Sources::open(&config.sources, &marks, settings.load().settings(), &gate)?;
-        let (agent, agents) = agents(&config, options.agents)?;
-        let commander = Commander::default();
-        let outcomes = OutcomeQueue::new();
-        let adopter = commander.clone();
-        let adopt = move |bans| {
-            if !adopter.tell(CommandOrder::Adopt(bans)) {
-                tracing::warn!("too many commands wait, so bans that only an agent knows of aren't adopted");
-            }
-        };
-        let world = World {
-            epoch,
-            outcomes: outcomes.clone(),
-            notifier: notifier.clone(),
+        let around = Surroundings {
             clock: clock.clone(),
-            adopt: Arc::new(adopt),
-            superseded: Arc::new(|_| {}),
+            board: board.clone(),
+            settings: settings.clone(),
+            zookeeper,
         };
-        let patience = fleet::Options { dry_run: config.dry_run, ..fleet::Options::default() };
-        let fleet = Arc::new(Fleet::start(agents, &ledger, world, patience)?);
-
-        let mut sinks: Vec<Arc<dyn BanSink>> = vec![fleet.clone(), board.clone()];
-        sinks.extend(options.sinks);
-        let ruling = Ruling {
-            formats: sources.formats(),
-            ledger,
-            counts: since_totals,
-            events: journal.clone(),
-            sinks,
-            replies: Arc::new(commander.clone()),
-            status: board.clone(),
-            notifier,
+        let superseded = Arc::<AtomicBool>::default();
+        let step_down = superseded.clone();
+        let term = Term {
+            epoch,
+            fence: None,
+            superseded: Arc::new(move |_| step_down.store(true, Ordering::Release)),
         };
+        let keeping = Keeping::start(&config, &around, journal, &ledger, term, options.agents)?;
+        let ruling = keeping.ruling(&around, sources.formats(), ledger, since_totals, options.sinks);
         let parts = Live {
             sources: sources.formats(),
             settings,
@@ -153,7 +127,7 @@ impl LiveApp {
             ruling,
         };
         let health = sources.health();
-        let (asked, answered) = (commander.clone(), outcomes.clone());
+        let (asked, answered) = (keeping.commander.clone(), keeping.outcomes.clone());
         let spouts = LiveSpouts {
             lines: move |context: &TaskContext| sources.spout(context.task()),
             commands: move |_: &TaskContext| asked.spout(),
@@ -175,31 +149,18 @@ impl LiveApp {
             dry_run: config.dry_run,
             metrics: metrics.clone(),
             board: board.clone(),
-            journal: journal.clone(),
-            store: store.clone(),
-            fleet: fleet.clone(),
+            journal: keeping.journal.clone(),
+            store: keeping.store.clone(),
+            fleet: keeping.fleet.clone(),
             settings: settings_status,
-            commander: commander.clone(),
+            commander: keeping.commander.clone(),
             sources: health,
             database: config.store.database.clone(),
         });
         let http = http::start(room.clone(), config.http.listen, socket)?;
-        let steps = ClockSteps::watch(steady, commander).context("the watch over the clock can't start")?;
-        Ok(Self {
-            running,
-            metrics,
-            board,
-            journal,
-            store,
-            fleet,
-            outcomes,
-            agent,
-            watch,
-            steps,
-            http,
-            gate,
-            room,
-        })
+        let steps = ClockSteps::watch(steady, keeping.commander.clone())
+            .context("the watch over the clock can't start")?;
+        Ok(Self { running, metrics, board, keeping, watch, steps, http, gate, room, owner, superseded })
     }
 
     /// Where the pages are.
@@ -211,7 +172,7 @@ impl LiveApp {
     /// What holds the bans of the agent in this process, and what a person should know of it.
     #[must_use]
     pub fn agent(&self) -> Option<(&'static str, &[String])> {
-        self.agent.as_ref().map(|agent| (agent.enforcer_name(), agent.warnings()))
+        self.keeping.agent.as_ref().map(|agent| (agent.enforcer_name(), agent.warnings()))
     }
 
     /// How it is doing.
@@ -241,32 +202,26 @@ impl LiveApp {
         })
     }
 
+    /// Whether another process owns the bans now. Then this one must end: agents obey it no more.
+    #[must_use]
+    pub fn has_lost_the_bans(&self) -> bool {
+        let lost = self.owner.as_ref().is_some_and(|(candidacy, epoch)| !candidacy.holds(*epoch));
+        lost || self.superseded.load(Ordering::Acquire)
+    }
+
     /// Ends in order.
     ///
     /// # Errors
     /// Where a part broke or couldn't end in time. What the journal has is safe all the same.
     pub fn stop(self) -> anyhow::Result<()> {
-        let Self { running, board, journal, store, fleet, outcomes, agent, watch, steps, http, room, .. } =
-            self;
+        let Self { running, board, keeping, watch, steps, http, room, owner, .. } = self;
         drop(steps);
         let drained = running.stop(PATIENCE);
         http.stop();
         drop(room);
         drop(watch);
-        fleet.stop(PATIENCE);
-        keep(&journal, &outcomes);
-        let store = Arc::into_inner(store).context("somebody still reads the database")?.stop(PATIENCE);
-        journal.close();
-        if let Some(agent) = agent {
-            agent.stop();
-        }
-        drop(board);
-        if store.entries_behind > 0 {
-            tracing::warn!(
-                entries = store.entries_behind,
-                "the database doesn't have all of the journal yet; the next start goes on with it"
-            );
-        }
+        keeping.stop(PATIENCE)?;
+        drop((board, owner));
         if !drained.is_clean() {
             bail!(
                 "a part of the topology broke or couldn't end in time; the next start goes on from the journal\n{drained}"
@@ -276,95 +231,18 @@ impl LiveApp {
     }
 }
 
-/// Keeps what agents answered when nobody took it from the queue any more.
-fn keep(journal: &Journal<Kept>, outcomes: &OutcomeQueue) {
-    loop {
-        let taken = outcomes.take(1_000);
-        let Some(at) = taken.iter().map(|outcome| outcome.at).max() else { return };
-        let events = taken.into_iter().map(|outcome| Event::Outcome(Box::new(outcome))).collect();
-        journal.append(Entry { at, mark: None, events });
+/// Begins to connect.
+pub(super) fn connect(place: &ZooKeeperPlace) -> anyhow::Result<ZooKeeper> {
+    Ok(ZooKeeper::start(place.ensemble()?)?)
+}
+
+/// Who knows where addresses are.
+pub(super) fn places(config: &Config) -> anyhow::Result<Arc<dyn PlaceLookup>> {
+    if !config.geoip.is_empty() {
+        return Ok(Arc::new(MaxMind::open(&config.geoip)?));
     }
-}
-
-fn watch_settings(
-    config: &Config,
-    notifier: Arc<dyn Notifier>,
-    now: Moment,
-) -> anyhow::Result<(SettingsPort, SettingsStatus, SettingsWatch)> {
-    let file = SettingsFile::open(config.settings.clone(), &config.state, notifier, now)?;
-    let (port, status) = (file.port(), file.status());
-    let agents: Vec<_> = config.agents.iter().map(|agent| agent.address.ip()).collect();
-    let guards = HostGuards::new("/".into(), config.protect, &agents)
-        .with_ssh_environment(|name| std::env::var(name).ok());
-    let watch = SettingsWatch::start(file, guards).context("the watch over the settings can't start")?;
-    Ok((port, status, watch))
-}
-
-fn retention(settings: &SettingsPort) -> Arc<dyn Fn() -> Retention + Send + Sync> {
-    let settings = settings.clone();
-    Arc::new(move || {
-        let held = settings.load();
-        let settings = held.settings();
-        Retention { days: Some(settings.retention_days), records: Some(settings.records_kept) }
-    })
-}
-
-/// The agent in this process, and all agents as the fleet wants them.
-fn agents(
-    config: &Config,
-    mut all: Vec<AgentConfig>,
-) -> anyhow::Result<(Option<agent::Running>, Vec<AgentConfig>)> {
-    if config.dry_run {
-        return Ok((None, all));
-    }
-    let local = config.agent.as_ref().map(start_agent).transpose()?;
-    let running = local.map(|(agent, running)| {
-        all.push(agent);
-        running
-    });
-    // Agents with the same files share what was made of them.
-    let mut known: HashMap<&TlsFiles, Arc<ClientTls>> = HashMap::new();
-    for RemoteAgent { address, mkey, tls } in &config.agents {
-        let name =
-            if address.port() == RemoteAgent::PORT { address.ip().to_string() } else { address.to_string() };
-        let tls = match tls {
-            None => None,
-            Some(RemoteTls { files, name }) => {
-                if !known.contains_key(files) {
-                    known.insert(files, Arc::new(ClientTls::new(files.clone())?));
-                }
-                Some(AgentTls { files: known[files].clone(), name: name.clone() })
-            }
-        };
-        all.push(AgentConfig { name: name.into(), address: *address, mkey: mkey.read()?, tls });
-    }
-    Ok((running, all))
-}
-
-fn start_agent(local: &LocalAgent) -> anyhow::Result<(AgentConfig, agent::Running)> {
-    // Nobody else needs to know it: it is made anew at each start.
-    let mkey = random_key()?;
-    let running = agent::start(agent::Config {
-        listen: local.listen,
-        enforcer: match local.enforcer {
-            EnforcerChoice::Auto => agent::Choice::Auto,
-            EnforcerChoice::Nftables => agent::Choice::Nftables,
-            EnforcerChoice::Ipset => agent::Choice::Ipset,
-            EnforcerChoice::Iptables => agent::Choice::Iptables,
-            EnforcerChoice::DryRun => agent::Choice::DryRun,
-        },
-        ..agent::Config::new(agent::key::Key::new(&mkey)?)
-    })?;
-    let name = local.listen.ip().to_string().into();
-    Ok((AgentConfig { name, address: running.address(), mkey, tls: None }, running))
-}
-
-/// A key for an agent that only this program speaks to.
-///
-/// # Errors
-/// Where the system has no random numbers.
-pub fn random_key() -> anyhow::Result<String> {
-    let mut bytes = [0; 24];
-    getrandom::fill(&mut bytes).context("the system has no random numbers")?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    let countries = Countries::default();
+    // The first look-up unpacks them, which no ban should wait for.
+    countries.place(Ipv4Addr::new(1, 1, 1, 1).into());
+    Ok(Arc::new(countries))
 }

@@ -3,15 +3,19 @@
 mod board;
 mod clock;
 mod epoch;
+mod keeping;
 mod kept;
 mod live;
+mod ownership;
 mod replay;
 mod room;
+mod settled;
 mod sources;
 mod state;
 
 pub use board::Board;
+pub use keeping::random_key;
 pub use kept::Kept;
-pub use live::{LiveApp, LiveOptions, random_key};
+pub use live::{LiveApp, LiveOptions};
 pub use replay::{KeptSummary, replay};
 pub use room::history;

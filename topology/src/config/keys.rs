@@ -184,6 +184,63 @@ pub(super) static AGENTS: Section = Section {
     ],
 };
 
+pub(super) static REGISTERED_AGENTS: Section = Section {
+    name: "registered_agents",
+    header: "[registered_agents]",
+    meaning: "The agents that register in ZooKeeper (`[zookeeper]`), those of 2016 among them: they come and go as \
+              they do there. With this table there is an agent in this process only where `[agent]` stands in the file.",
+    keys: &[
+        key(
+            "mkey_file",
+            PATH,
+            "none",
+            "The file that holds the secret that they share with us, in one line.",
+        ),
+        key(
+            "mkey_env",
+            "the name of an environment variable",
+            "none",
+            "The variable that holds the secret that they share with us.",
+        ),
+        key(
+            "tls_ca",
+            PATH,
+            "none: no TLS",
+            "Whose certificates we believe of those that say they speak TLS, PEM. A certificate is for the agent's \
+             address.",
+        ),
+        key(
+            "tls_cert",
+            PATH,
+            "none",
+            "Our own certificate, PEM, where agents ask for one. It goes with `tls_key`.",
+        ),
+        key("tls_key", PATH, "none", "The key of our own certificate, PEM."),
+    ],
+};
+
+pub(super) static WORKER: Section = Section {
+    name: "worker",
+    header: "[worker]",
+    meaning: "What this process does of all the work ([fleet.md](fleet.md)).",
+    keys: &[
+        key(
+            "role",
+            "`all`, `match` or `analyse`",
+            "\"all\"",
+            "`all` does everything. With more than one worker some read lines (`match`), and others count and decide \
+             (`analyse`); one of these at a time owns the bans. They need `[kafka]`, `[zookeeper]`, and the latter a \
+             MySQL database.",
+        ),
+        key(
+            "name",
+            "a name of 1 to 100 characters without spaces",
+            "the host's name",
+            "What the worker is called in ZooKeeper, in logs and on pages.",
+        ),
+    ],
+};
+
 pub(super) static HTTP: Section = Section {
     name: "http",
     header: "[http]",
@@ -342,8 +399,21 @@ pub(super) static PROTECT: Section = Section {
     ],
 };
 
-pub(super) static SECTIONS: [&Section; 11] =
-    [&TOP, &SOURCE, &GENERATE, &AGENT, &AGENTS, &HTTP, &STORE, &ZOOKEEPER, &GEOIP, &LIMITS, &PROTECT];
+pub(super) static SECTIONS: [&Section; 13] = [
+    &TOP,
+    &SOURCE,
+    &GENERATE,
+    &WORKER,
+    &AGENT,
+    &AGENTS,
+    &REGISTERED_AGENTS,
+    &HTTP,
+    &STORE,
+    &ZOOKEEPER,
+    &GEOIP,
+    &LIMITS,
+    &PROTECT,
+];
 
 /// Every key as `section.key`, in the order of the page.
 #[must_use]

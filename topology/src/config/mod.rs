@@ -50,6 +50,10 @@ pub struct Config {
     pub agent: Option<LocalAgent>,
     /// Agents elsewhere; no address comes twice.
     pub agents: Vec<RemoteAgent>,
+    /// The agents that register in ZooKeeper; only with [`Config::zookeeper`].
+    pub registered_agents: Option<RegisteredAgents>,
+    /// What this process does.
+    pub worker: Worker,
     /// The read-only pages.
     pub http: Http,
     /// Where things are kept.
@@ -162,6 +166,96 @@ impl RemoteAgent {
     pub const PORT: u16 = 9090;
 }
 
+/// How agents that register in ZooKeeper are spoken to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisteredAgents {
+    /// Where the secret is that they share with us.
+    pub mkey: MkeySource,
+    /// Whom we believe of those that speak TLS, and who we are.
+    pub tls: Option<RemoteTls>,
+}
+
+/// What a process does of all the work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Worker {
+    /// Which part.
+    pub role: Role,
+    /// What it is called.
+    pub name: String,
+}
+
+/// A part of the work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Role {
+    /// Everything, alone
+    #[default]
+    All,
+    /// Reads lines, and sends what is to be counted to those who count
+    Match,
+    /// Counts and decides; one of them at a time owns the bans
+    Analyse,
+}
+
+impl Role {
+    /// Its name in the configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Match => "match",
+            Self::Analyse => "analyse",
+        }
+    }
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Self { role: Role::All, name: if name.is_empty() { "worker".to_owned() } else { name } }
+    }
+}
+
+impl Config {
+    /// What a role needs that isn't there, in a sentence each.
+    #[must_use]
+    pub fn lacks(&self) -> Vec<String> {
+        let mut lacks = Vec::new();
+        let role = self.worker.role;
+        if self.registered_agents.is_some() && self.zookeeper.is_none() {
+            lacks.push("[registered_agents] needs [zookeeper]: that is where they register".to_owned());
+        }
+        if role == Role::All {
+            return lacks;
+        }
+        let name = role.name();
+        let mut needs = |there: bool, what: &str| {
+            if !there {
+                lacks.push(format!("the role `{name}` needs {what}"));
+            }
+        };
+        let topics = self.sources.iter().filter(|source| matches!(source.input, Input::Kafka(_))).count();
+        needs(self.kafka.is_some(), "[kafka]: workers share their work by its topics");
+        needs(
+            topics == 1 && self.sources.len() == 1,
+            "exactly one source, a topic (`kafka = \"access-log\"` in [[source]])",
+        );
+        needs(
+            self.zookeeper.is_some(),
+            "[zookeeper]: workers have their settings there, and choose an owner",
+        );
+        if role == Role::Analyse {
+            needs(
+                matches!(self.store.database, Database::Mysql(_)),
+                "a MySQL database (`url` in [store]): whoever owns the bans next must find them there",
+            );
+        }
+        if self.dry_run && role == Role::Analyse {
+            lacks.push("a dry run is for one worker: `dry_run` goes with the role `all`".to_owned());
+        }
+        lacks
+    }
+}
+
 /// The read-only pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Http {
@@ -269,6 +363,8 @@ impl Config {
             sources: vec![Source { input, format: LogFormat::combined() }],
             agent: Some(LocalAgent { enforcer, ..LocalAgent::default() }),
             agents: Vec::new(),
+            registered_agents: None,
+            worker: Worker::default(),
             http: Http::default(),
             zookeeper: None,
             geoip: Vec::new(),

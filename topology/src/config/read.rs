@@ -9,12 +9,16 @@ use ccfirewall_thrift::tls::TlsFiles;
 use model::line::LogFormat;
 use toml::de::DeTable;
 
-use super::keys::{AGENT, AGENTS, GENERATE, GEOIP, HTTP, LIMITS, PROTECT, SOURCE, STORE, TOP, ZOOKEEPER};
+use super::keys::{
+    AGENT, AGENTS, GENERATE, GEOIP, HTTP, LIMITS, PROTECT, REGISTERED_AGENTS, SOURCE, STORE, TOP, WORKER,
+    ZOOKEEPER,
+};
 use super::reader::{Given, Reader, Table};
 use super::value::parse_address;
 use super::{
     Config, ConfigErrors, Database, EnforcerChoice, Generate, Http, Input, Limits, LocalAgent, MkeySource,
-    Mysql, Protect, RemoteAgent, RemoteTls, Source, Start, Store, Tls, ZooKeeperPlace,
+    Mysql, Protect, RegisteredAgents, RemoteAgent, RemoteTls, Role, Source, Start, Store, Tls, Worker,
+    ZooKeeperPlace,
 };
 
 /// Reads a whole file; relative paths are relative to `folder`.
@@ -27,7 +31,19 @@ pub(super) fn read(text: &str, folder: &Path) -> Result<Config, ConfigErrors> {
         reader.not_toml(errors);
         return reader.finish(None);
     }
-    let sections = [&SOURCE, &AGENT, &AGENTS, &HTTP, &STORE, &ZOOKEEPER, &GEOIP, &LIMITS, &PROTECT];
+    let sections = [
+        &SOURCE,
+        &AGENT,
+        &AGENTS,
+        &REGISTERED_AGENTS,
+        &WORKER,
+        &HTTP,
+        &STORE,
+        &ZOOKEEPER,
+        &GEOIP,
+        &LIMITS,
+        &PROTECT,
+    ];
     let top = reader.top(&TOP, document.get_ref(), &sections);
     let mut reading = Reading { reader, folder };
     let config = reading.config(&top);
@@ -49,7 +65,9 @@ impl<'t> Reading<'t, '_> {
         let dry_run = self.flag(top, "dry_run", false);
         let agent_table = self.reader.table(top, &AGENT);
         let agent = self.agent(&agent_table, dry_run);
-        let agents_given = top.has(AGENTS.name);
+        let registered_agents = self.registered_agents(top);
+        let worker = self.worker(top);
+        let agents_given = top.has(AGENTS.name) || top.has(REGISTERED_AGENTS.name);
         let agents = self.agents(top);
         let agent = match agent {
             // With agents elsewhere there is one here only where it is asked for.
@@ -78,6 +96,8 @@ impl<'t> Reading<'t, '_> {
             sources,
             agent,
             agents,
+            registered_agents,
+            worker,
             http,
             zookeeper,
             geoip,
@@ -370,6 +390,38 @@ impl<'t> Reading<'t, '_> {
         place.auth_file = auth_file;
         place.tls = ca.map(|ca| zk_config::Tls { ca, identity: cert.zip(key) });
         Some(place)
+    }
+
+    fn registered_agents(&mut self, top: &Table<'t>) -> Option<RegisteredAgents> {
+        let table = self.reader.table(top, &REGISTERED_AGENTS);
+        if !table.is_given() {
+            return None;
+        }
+        let tls = self.tls(&table);
+        Some(RegisteredAgents { mkey: self.mkey(&table)?, tls })
+    }
+
+    fn worker(&mut self, top: &Table<'t>) -> Worker {
+        let table = self.reader.table(top, &WORKER);
+        let default = Worker::default();
+        let role = table.get("role").and_then(|given| {
+            self.reader.parsed(&given, |text| match text {
+                "all" => Some(Role::All),
+                "match" => Some(Role::Match),
+                "analyse" => Some(Role::Analyse),
+                _ => None,
+            })
+        });
+        let fits = |text: &&str| {
+            (1..=100).contains(&text.len())
+                && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/')
+                && *text != "."
+                && *text != ".."
+        };
+        let name = table.get("name");
+        let name = name
+            .and_then(|given| self.reader.parsed(&given, |text| Some(text).filter(fits).map(str::to_owned)));
+        Worker { role: role.unwrap_or_default(), name: name.unwrap_or(default.name) }
     }
 
     fn geoip(&mut self, top: &Table<'t>) -> Vec<PathBuf> {

@@ -6,6 +6,7 @@ pub mod findings;
 pub mod follow;
 pub mod gated;
 pub mod generated;
+pub mod handed;
 pub mod hits;
 pub mod kafka;
 pub mod key_bans;
