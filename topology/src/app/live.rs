@@ -105,7 +105,7 @@ impl LiveApp {
         let store = Arc::new(store);
 
         let gate = Gate::new(config.sources.len());
-        let sources = Sources::open(&config.sources, &marks, settings.load().settings(), &gate)?;
+        let sources = Sources::open(&config, &marks, settings.load().settings(), &gate)?;
         let (agent, agents) = agents(&config, options.agents)?;
         let commander = Commander::default();
         let outcomes = OutcomeQueue::new();
