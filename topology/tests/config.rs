@@ -8,8 +8,8 @@ use std::time::Duration;
 use model::line::LogFormat;
 use proptest::prelude::*;
 use topology::config::{
-    AuthError, Config, ConfigError, EnforcerChoice, Generate, Input, MkeyError, MkeySource, Protect, Start,
-    ZooKeeperPlace, key_paths, reference_page,
+    AuthError, Config, ConfigError, EnforcerChoice, Generate, Input, KafkaInput, MkeyError, MkeySource,
+    Protect, Shape, Start, ZooKeeperPlace, key_paths, reference_page,
 };
 use zk_config::Tls;
 
@@ -220,14 +220,14 @@ fn all_errors_at_once_in_the_order_of_the_text() {
             "stat (line 1): unknown key; did you mean `state`?",
             "settings (line 2): must be a path, found 3",
             "dry_run (line 3): must be true or false, found \"yes\"",
-            "source[0] (line 4): must have one of `log`, `stdin` and `generate`, found log and stdin",
+            "source[0] (line 4): must have one of `log`, `stdin`, `generate` and `kafka`, found log and stdin",
             "source[0].start (line 7): must be `end` or `beginning`, found \"now\"",
             "source[1].log (line 9): `~` stands for nothing here; write the whole path",
             "source[1].format (line 10): `combine` is no known log format and has no $variables; write `combined`, \
              `json`, or paste the log_format of nginx.conf",
-            "source[2] (line 11): must have one of `log`, `stdin` and `generate`, found none of them",
+            "source[2] (line 11): must have one of `log`, `stdin`, `generate` and `kafka`, found none of them",
             "source[4].log (line 15): is source[3] already: its lines would count twice; leave one out",
-            "source[5].start (line 18): goes with `log` only, and this source is `stdin`; leave it out",
+            "source[5].start (line 18): goes with `log` and `kafka` only, and this source is `stdin`; leave it out",
             "agent.enforcer (line 20): must be `auto`, `nftables`, `ipset`, `iptables` or `dry-run`, found \"pf\"",
             "agent.listen (line 21): must be a loopback address with a port, such as 127.0.0.1:0, found \"0.0.0.0:1\"",
             "agents[0] (line 22): must have an `address`, such as \"10.0.0.2:9090\"",
@@ -245,7 +245,7 @@ fn all_errors_at_once_in_the_order_of_the_text() {
             "protect.ssh_peer (line 39): unknown key; did you mean `ssh_peers`?",
             "protect.gateway (line 40): must be true or false, found a date or time",
             "quux (line 41): unknown key; docs/configuration.md has them all. Here there are state, \
-             settings, dry_run, [[source]], [agent], [[agents]], [http], [store], [geoip], [limits], [protect]",
+             settings, dry_run, [[source]], [kafka], [agent], [[agents]], [http], [store], [geoip], [limits], [protect]",
         ],
     );
 }
@@ -263,6 +263,87 @@ fn tables_that_are_written_another_way() {
     );
     check_error("[[agent]]\nenabled = true", "agent (line 1): must be one table, `[agent]`, found a list");
     check_error("http = 8480", "http (line 1): must be one table, `[http]`, found 8480");
+}
+
+#[test]
+fn kafka() {
+    let config = parse(
+        "[[source]]\nkafka = 'access-log'\nstart = 'beginning'\nenvelope = 'json'\nmessage_key = ['a', 'b.c']\n\
+         [kafka]\nbrokers = ['a:9092', '[2001:db8::1]:9093, c:1']\ngroup = 'edge'\nsession_timeout = 10\n\
+         keyed_by_client = true\nhits_topic = 'h'\nfindings_topic = 'f'\nkey_bans_topic = 'k'\n\
+         [kafka.properties]\nsecurity.protocol = 'sasl_ssl'\n\"sasl.mechanism\" = 'SCRAM-SHA-512'\nsasl.password = 'hush'\n\
+         fetch.wait.max.ms = 50\nsocket.keepalive.enable = true\n",
+    );
+    let input = Input::Kafka(KafkaInput {
+        topic: "access-log".to_owned(),
+        start: Start::Beginning,
+        envelope: Shape::Json,
+        message_keys: vec!["a".to_owned(), "b.c".to_owned()],
+    });
+    assert_eq!(config.sources[0].input, input);
+    let kafka = config.kafka.unwrap();
+    assert_eq!(kafka.client.brokers, "a:9092,[2001:db8::1]:9093,c:1");
+    assert_eq!(
+        (kafka.group.as_str(), kafka.client.session_timeout.as_secs(), kafka.keyed_by_client),
+        ("edge", 10, true)
+    );
+    let topics = [&kafka.hits_topic, &kafka.findings_topic, &kafka.key_bans_topic];
+    assert_eq!(topics, ["h", "f", "k"]);
+    let properties: Vec<(&str, &str)> = kafka.client.properties.iter().map(|(k, v)| (&**k, &**v)).collect();
+    let expect = [
+        ("fetch.wait.max.ms", "50"),
+        ("sasl.mechanism", "SCRAM-SHA-512"),
+        ("sasl.password", "hush"),
+        ("security.protocol", "sasl_ssl"),
+        ("socket.keepalive.enable", "true"),
+    ];
+    assert_eq!(properties, expect);
+
+    let config = parse("[[source]]\nkafka = 'access-log'\n[kafka]\nbrokers = 'k:9092'\n");
+    let Input::Kafka(input) = &config.sources[0].input else { panic!("{config:?}") };
+    assert_eq!((input.start, input.envelope, input.message_keys.len()), (Start::End, Shape::Auto, 3));
+    let kafka = config.kafka.unwrap();
+    assert_eq!(
+        (kafka.group.as_str(), kafka.client.session_timeout.as_secs(), kafka.keyed_by_client),
+        ("ccfirewall", 6, false)
+    );
+    assert_eq!(kafka.hits_topic, "ccfirewall.hits");
+}
+
+#[test]
+fn what_is_wrong_with_kafka() {
+    check_errors(
+        "[[source]]\nkafka = 'a'\n",
+        &["kafka (line 1): a source reads a topic, so say where Kafka is: `brokers = \"host:9092\"`"],
+    );
+    check_errors(
+        "[[source]]\nkafka = 'a b'\n[[source]]\nlog = 'a'\nenvelope = 'none'\n[kafka]\ngroup = ''\nsession_timeout = 0\n",
+        &[
+            "source[0].kafka (line 2): must be a topic's name: 1 to 249 letters, digits, `.`, `_` and `-`, found \"a b\"",
+            "source[1].envelope (line 5): goes with `kafka` only, and this source is `log`; leave it out",
+            "kafka (line 6): must have `brokers`, such as \"kafka1:9092\"",
+            "kafka.group (line 7): must be a name of 1 to 255 characters, found \"\"",
+            "kafka.session_timeout (line 8): must be a whole number of seconds from 1 to 1800, found 0",
+        ],
+    );
+    check_errors(
+        "[[source]]\nkafka = 'a'\n[[source]]\nkafka = 'b'\nmessage_key = 7\n\
+         [kafka]\nbrokers = ['k', 'k:9092', 'k:0']\nhits_topic = 'a'\nfindings_topic = 'ccfirewall.key_bans'\n\
+         [kafka.properties]\ngroup.id = 'x'\nsasl.pasword = 'hush'\nfetch.wait.max.ms = 'hush'\nx = []\n",
+        &[
+            "source[1].kafka (line 4): source[0] is a topic already, and there is one at most",
+            "source[1].message_key (line 5): must be a key or a list of keys, found 7",
+            "kafka (line 6): `key_bans_topic` is the topic of findings_topic already; name another",
+            "kafka.brokers[0] (line 7): must be host:port, or a list of them, found \"k\"",
+            "kafka.brokers[2] (line 7): must be host:port, or a list of them, found \"k:0\"",
+            "kafka.hits_topic (line 8): is the topic of the source already",
+            "kafka.properties.group.id (line 11): can't be set here: it is `group` in `[kafka]`; leave it out",
+            "kafka.properties.sasl.pasword (line 12): is no key of librdkafka that this program was built with; \
+             https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md has them all",
+            "kafka.properties.fetch.wait.max.ms (line 13): has a value that librdkafka doesn't take for this key",
+            "kafka.properties.x (line 14): must be a text, a number, or true or false",
+        ],
+    );
 }
 
 #[test]
@@ -373,6 +454,8 @@ fn every_listed_key_is_read() {
             Some(("source.generate", key)) => {
                 format!("dry_run = true\n[[source]]\ngenerate = {{ {key} = 1979-05-27 }}\n")
             }
+            Some(("kafka", key)) => format!("[kafka]\nbrokers = 'k:9092'\n{key} = 1979-05-27\n{SOURCE}")
+                .replacen("brokers = 'k:9092'\nbrokers", "brokers", 1),
             Some(("agents", key)) => format!("[[agents]]\n{key} = 1979-05-27\n{SOURCE}"),
             Some((table, key)) => format!("[{table}]\n{key} = 1979-05-27\n{SOURCE}"),
         };
@@ -447,7 +530,7 @@ fn piece() -> impl Strategy<Value = String> {
         4 => (names, value).prop_map(|(name, value)| format!("{name} = {value}\n")),
         2 => prop::sample::select(vec![
             "[[source]]\n", "[agent]\n", "[[agents]]\n", "[http]\n", "[store]\n", "[geoip]\n", "[limits]\n",
-            "[protect]\n", "[zookeeper]\n", "[source]\n", "source.generate.rate = 1\n", "[[agent]]\n",
+            "[protect]\n", "[zookeeper]\n", "[kafka]\n", "[kafka.properties]\n", "brokers = 'k:1'\n", "[source]\n", "source.generate.rate = 1\n", "[[agent]]\n",
         ])
         .prop_map(str::to_owned),
         1 => "\\PC{0,12}\n",

@@ -130,6 +130,7 @@ fn every_number_has_its_place() {
         ("ccfirewall_answer_latency_p99_seconds", &[], 0.04),
         ("ccfirewall_source_clock_skew_seconds", &[("source", control::HOSTILE)], -1.5),
         ("ccfirewall_source_behind_bytes", &[("source", control::HOSTILE)], 77.0),
+        ("ccfirewall_source_behind_messages", &[("source", control::HOSTILE)], 78.0),
         ("ccfirewall_agent_up", &[("agent", "10.0.0.2")], 1.0),
         ("ccfirewall_agent_bans_held", &[("agent", "10.0.0.2")], 3.0),
         ("ccfirewall_agent_answers_total", &[("agent", "10.0.0.2"), ("result", "failed")], 1.0),

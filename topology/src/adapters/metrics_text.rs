@@ -246,6 +246,12 @@ fn sources(page: &mut Page, status: &Status, now: Moment) {
         |source| source.behind_bytes,
     );
     page.each(
+        ("ccfirewall_source_behind_messages", Gauge, "Messages of a partition that wait to be read."),
+        name,
+        known(),
+        |source| source.behind_messages,
+    );
+    page.each(
         ("ccfirewall_source_up", Gauge, "0 while something is wrong with a source."),
         name,
         known(),

@@ -102,7 +102,7 @@ impl LiveApp {
         let epoch = owner.as_ref().map_or_else(|| epoch::next(&config.state, now), |&(_, epoch)| epoch);
 
         let gate = Gate::new(config.sources.len());
-        let sources = Sources::open(&config.sources, &marks, settings.load().settings(), &gate)?;
+        let sources = Sources::open(&config, &marks, settings.load().settings(), &gate)?;
         let around = Surroundings {
             clock: clock.clone(),
             board: board.clone(),

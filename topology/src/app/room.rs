@@ -43,7 +43,7 @@ pub(super) struct Room {
 
 impl Room {
     fn sources(&self) -> Vec<SourceHealth> {
-        self.sources.iter().map(|(name, watched)| watched.health(name)).collect()
+        self.sources.iter().flat_map(|(name, watched)| watched.health(name)).collect()
     }
 
     fn alarms(&self) -> Vec<Problem> {

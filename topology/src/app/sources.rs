@@ -11,11 +11,14 @@ use model::settings::Settings;
 use model::synthetic::Traffic;
 use model::units::{Second, Seconds};
 
-use crate::config::{self, Generate, Input};
+use crate::adapters::kafka::{KafkaHealth, Lag};
+use crate::config::{self, Config, Generate, Input, KafkaInput};
 use crate::control::SourceHealth;
 use crate::spouts::follow::{Follow, FollowConfig, FollowStatus, RebuildPlan, Start, TimeOf};
 use crate::spouts::gated::{Gate, Gated};
 use crate::spouts::generated::Generated;
+use crate::spouts::kafka::envelope::Envelope;
+use crate::spouts::kafka::{ByJournal, KafkaLines, KafkaLinesConfig, Mode, refuse_second_member};
 use crate::spouts::log_files::BATCH_BYTES;
 use crate::spouts::piped::{PipeFailure, Piped};
 use crate::spouts::source::Source;
@@ -44,6 +47,7 @@ struct Opened {
 pub(super) enum Watched {
     Followed(Arc<FollowStatus>),
     Piped(PipeFailure),
+    Kafka(Arc<KafkaHealth>),
     Nothing,
 }
 
@@ -53,12 +57,12 @@ impl Sources {
     /// # Errors
     /// What can never be followed.
     pub(super) fn open(
-        configured: &[config::Source],
+        config: &Config,
         marks: &HashMap<Arc<str>, Mark>,
         settings: &Settings,
         gate: &Arc<Gate>,
     ) -> anyhow::Result<Self> {
-        let opened = configured.iter().map(|source| Opened::new(source, marks, settings));
+        let opened = config.sources.iter().map(|source| Opened::new(source, config, marks, settings));
         Ok(Self { opened: opened.collect::<anyhow::Result<_>>()?, gate: gate.clone() })
     }
 
@@ -82,6 +86,7 @@ impl Sources {
 impl Opened {
     fn new(
         source: &config::Source,
+        config: &Config,
         marks: &HashMap<Arc<str>, Mark>,
         settings: &Settings,
     ) -> anyhow::Result<Self> {
@@ -111,6 +116,11 @@ impl Opened {
                 let generated = Generated::new(traffic, *rate);
                 ("generator".into(), Watched::Nothing, Source::Generated(Box::new(generated)))
             }
+            Input::Kafka(input) => {
+                let (health, lines) = kafka(input, config, &source.format, marks, settings)?;
+                let name = format!("kafka:{}", input.topic).into();
+                (name, Watched::Kafka(health), Source::Kafka(Box::new(lines)))
+            }
         };
         Ok(Self { name, format: source.format.clone(), watched, source: Mutex::new(Some(spout)) })
     }
@@ -129,10 +139,7 @@ fn follow(
         let mut parser = parser.lock().unwrap_or_else(PoisonError::into_inner);
         parser.parse(line).ok().map(|line| line.second)
     });
-    let longest = settings.rules.iter().map(|(_, rule)| rule.block_within.max(rule.warn_within)).max();
-    let windows = longest.unwrap_or_default().0.saturating_add(settings.max_lateness.0);
-    let horizon = HORIZON.max(Seconds(windows));
-    let rebuild = Some(RebuildPlan { horizon, max_bytes: MOST_BYTES, time_of });
+    let rebuild = Some(RebuildPlan { horizon: horizon(settings), max_bytes: MOST_BYTES, time_of });
     let config = FollowConfig {
         path: path.to_owned(),
         name: name.clone(),
@@ -144,28 +151,121 @@ fn follow(
     Ok(Follow::new(config)?)
 }
 
+/// How far back windows are filled again.
+fn horizon(settings: &Settings) -> Seconds {
+    let longest = settings.rules.iter().map(|(_, rule)| rule.block_within.max(rule.warn_within)).max();
+    let windows = longest.unwrap_or_default().0.saturating_add(settings.max_lateness.0);
+    HORIZON.max(Seconds(windows))
+}
+
+/// A topic that this worker alone reads, or one that is keyed by client.
+fn kafka(
+    input: &KafkaInput,
+    config: &Config,
+    format: &LogFormat,
+    marks: &HashMap<Arc<str>, Mark>,
+    settings: &Settings,
+) -> anyhow::Result<(Arc<KafkaHealth>, KafkaLines)> {
+    let kafka = config.kafka.as_ref().context("`[kafka]` is missing from the configuration")?;
+    let KafkaInput { topic, start, envelope, message_keys } = input;
+    if !kafka.keyed_by_client {
+        refuse_second_member(&kafka.client, &kafka.group, topic)?;
+    }
+    let journal = ByJournal {
+        marks: partition_marks(topic, marks),
+        horizon: horizon(settings),
+        worker: worker(&config.state),
+        shared: kafka.keyed_by_client,
+    };
+    let lines = KafkaLinesConfig {
+        kafka: kafka.client.clone(),
+        topic: topic.clone(),
+        group: kafka.group.clone(),
+        format: format.clone(),
+        envelope: Envelope::new(*envelope, message_keys, format),
+        start: *start,
+        batch_bytes: BATCH_BYTES,
+    };
+    let health = Arc::new(KafkaHealth::new(&kafka.client.brokers));
+    let lines = KafkaLines::new(lines, Mode::Journal(journal), health.clone())?;
+    Ok((health, lines))
+}
+
+/// Where the journal says that a topic's partitions go on.
+fn partition_marks(topic: &str, marks: &HashMap<Arc<str>, Mark>) -> HashMap<i32, i64> {
+    let prefix = format!("kafka:{topic}#");
+    let of_topic = marks.iter().filter_map(|(name, mark)| {
+        let partition = name.strip_prefix(&prefix)?.parse().ok()?;
+        Some((partition, i64::try_from(mark.next.offset).ok()?))
+    });
+    of_topic.collect()
+}
+
+/// Whose journal it is: this host's, in this folder.
+fn worker(state: &Path) -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let state = std::fs::canonicalize(state).unwrap_or_else(|_| state.to_owned());
+    format!("{host}:{}", state.display())
+}
+
 impl Watched {
     /// What may have been lost since the start, and why.
     pub(super) fn possible_loss(&self) -> Option<String> {
         match self {
             Self::Followed(status) => status.now().last_loss,
+            Self::Kafka(health) => health.now().last_loss,
             Self::Piped(_) | Self::Nothing => None,
         }
     }
 
-    /// How the source is.
-    pub(super) fn health(&self, name: &Arc<str>) -> SourceHealth {
-        let (behind_bytes, last_error) = match self {
+    /// How the source is, and each of its partitions.
+    pub(super) fn health(&self, name: &Arc<str>) -> Vec<SourceHealth> {
+        let one = SourceHealth { name: name.clone(), ..SourceHealth::default() };
+        match self {
             Self::Followed(status) => {
                 let now = status.now();
-                (Some(now.behind), now.problem)
+                vec![SourceHealth { behind_bytes: Some(now.behind), last_error: now.problem, ..one }]
             }
             Self::Piped(failure) => {
                 let failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
-                (None, failure.as_ref().map(ToString::to_string))
+                vec![SourceHealth { last_error: failure.as_ref().map(ToString::to_string), ..one }]
             }
-            Self::Nothing => (None, None),
+            Self::Kafka(health) => {
+                let now = health.now();
+                let partition = |(partition, lag): (&i32, &Lag)| SourceHealth {
+                    name: format!("{name}#{partition}").into(),
+                    behind_messages: lag.messages,
+                    ..SourceHealth::default()
+                };
+                let partitions = now.partitions.iter().map(partition);
+                let whole = SourceHealth { last_error: now.problem(), ..one };
+                std::iter::once(whole).chain(partitions).collect()
+            }
+            Self::Nothing => vec![one],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::mark::Position;
+    use model::units::Moment;
+
+    #[test]
+    fn marks_of_a_topic() {
+        let mark = |source: &str, offset| {
+            let source: Arc<str> = source.into();
+            let (next, older, read_at) = (Position { offset, ..Position::default() }, Vec::new(), Moment(0));
+            (source.clone(), Mark { source, batch: 0, next, older, read_at, rebuild: false, caught_up: true })
         };
-        SourceHealth { name: name.clone(), behind_bytes, last_error }
+        let marks = HashMap::from([
+            mark("kafka:log#3", 7),
+            mark("kafka:log#12", 8),
+            mark("kafka:log2#1", 9),
+            mark("kafka:log#x", 10),
+            mark("/var/log#3", 11),
+        ]);
+        assert_eq!(partition_marks("log", &marks), HashMap::from([(3, 7), (12, 8)]));
     }
 }

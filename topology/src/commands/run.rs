@@ -210,6 +210,7 @@ fn describe(config: &Config) -> String {
         Input::Log { path, .. } => path.display().to_string(),
         Input::Stdin => "standard input".to_owned(),
         Input::Generate(generate) => format!("made-up traffic, {} lines a second", generate.rate),
+        Input::Kafka(input) => format!("the Kafka topic {}", input.topic),
     };
     let sources: Vec<String> = config.sources.iter().map(input).collect();
     let rules = config.settings.as_ref().map_or("the defaults".to_owned(), |path| path.display().to_string());

@@ -33,6 +33,7 @@ const fn key(name: &'static str, value: &'static str, default: &'static str, mea
 
 const FLAG: &str = "true or false";
 const PATH: &str = "a path";
+const TOPIC: &str = "a topic's name: 1 to 249 letters, digits, `.`, `_` and `-`";
 
 pub(super) static TOP: Section = Section {
     name: "",
@@ -67,7 +68,7 @@ pub(super) static TOP: Section = Section {
 pub(super) static SOURCE: Section = Section {
     name: "source",
     header: "[[source]]",
-    meaning: "Where lines come from. At least one, each with exactly one of `log`, `stdin` and `generate`.",
+    meaning: "Where lines come from. At least one, each with exactly one of `log`, `stdin`, `generate` and `kafka`.",
     keys: &[
         key("log", PATH, "none", "An access log. It is followed through its rotations, and may come later."),
         key("stdin", FLAG, "false", "Whether lines come from standard input."),
@@ -79,6 +80,30 @@ pub(super) static SOURCE: Section = Section {
              would really be blocked.",
         ),
         key(
+            "kafka",
+            TOPIC,
+            "none",
+            "A Kafka topic; `[kafka]` says where. There is one such source at most. Messages may be compressed in any \
+             way that Kafka has.",
+        ),
+        key(
+            "envelope",
+            "`auto`, `none` or `json`",
+            "\"auto\"",
+            "What the topic's messages are. `none`: lines, one or several. `json`: always JSON around them, as Flume, \
+             Filebeat, Fluent Bit and Vector send it: an object, a list of objects, or an object on each line. `auto`: \
+             JSON where a message is valid JSON with a text under one of `message_key`, and hasn't got the key of \
+             `$remote_addr` that JSON lines of `format` have; else lines. Where `format` begins with something that a \
+             client writes and nginx doesn't escape it, write `none`.",
+        ),
+        key(
+            "message_key",
+            "a key or a list of keys",
+            "[\"message\", \"log\", \"body\"]",
+            "Under which key of the JSON the line is; the first that is there counts. Nested keys are written \
+             `outer.inner`.",
+        ),
+        key(
             "format",
             "`combined`, `json`, or a log_format as it stands in nginx.conf",
             "\"combined\"",
@@ -88,7 +113,8 @@ pub(super) static SOURCE: Section = Section {
             "start",
             "`end` or `beginning`",
             "\"end\"",
-            "Where a log is begun when it is read for the very first time. Later, reading goes on where it ended.",
+            "Where a log or a topic is begun when it is read for the very first time. Later, reading goes on where it \
+             ended.",
         ),
     ],
 };
@@ -399,10 +425,73 @@ pub(super) static PROTECT: Section = Section {
     ],
 };
 
-pub(super) static SECTIONS: [&Section; 13] = [
+pub(super) static KAFKA: Section = Section {
+    name: "kafka",
+    header: "[kafka]",
+    meaning: "Where Kafka is, and how its topics are read.",
+    keys: &[
+        key(
+            "brokers",
+            "host:port, or a list of them",
+            "none: it must be given",
+            "Brokers to begin with; they tell of the others.",
+        ),
+        key(
+            "group",
+            "a name of 1 to 255 characters",
+            "\"ccfirewall\"",
+            "The consumer group. Workers of one group share the lines; two firewalls that should both see all of \
+             them need two groups.",
+        ),
+        key(
+            "session_timeout",
+            "a whole number of seconds from 1 to 1800",
+            "6",
+            "A worker that isn't heard of for so long loses its partitions to others. The brokers' \
+             `group.min.session.timeout.ms` (6 s by default) bounds it.",
+        ),
+        key(
+            "keyed_by_client",
+            FLAG,
+            "false",
+            "Whether shippers key the topic by client, so that all lines of a client are in one partition. Only then \
+             may several workers run with `--role all`.",
+        ),
+        key(
+            "hits_topic",
+            TOPIC,
+            "\"ccfirewall.hits\"",
+            "Where match workers put what analysing workers count. Nothing else may write there.",
+        ),
+        key(
+            "findings_topic",
+            TOPIC,
+            "\"ccfirewall.findings\"",
+            "Where analysing workers put what they find. Nothing else may write there.",
+        ),
+        key(
+            "key_bans_topic",
+            TOPIC,
+            "\"ccfirewall.key_bans\"",
+            "Where analysing workers are told what became of bans. Nothing else may write there.",
+        ),
+        key(
+            "properties",
+            "a table of librdkafka's keys, each with a text, a number, or true or false",
+            "none",
+            "Keys of librdkafka, as they are: `security.protocol`, `sasl.*`, `ssl.*` and whatever else \
+             [CONFIGURATION.md](https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md) has. TLS and \
+             SASL with PLAIN and SCRAM are built in, Kerberos isn't. Those on which \
+             exact counts depend are refused. Secrets in it are printed nowhere; let only the program read the file.",
+        ),
+    ],
+};
+
+pub(super) static SECTIONS: [&Section; 14] = [
     &TOP,
     &SOURCE,
     &GENERATE,
+    &KAFKA,
     &WORKER,
     &AGENT,
     &AGENTS,

@@ -8,6 +8,7 @@
 //! Invariant: a [`Config`] that [`Config::parse`] gives is in order: paths are whole, addresses and formats are
 //! read, and what excludes one another isn't there together.
 
+mod kafka;
 mod keys;
 mod mkey;
 mod read;
@@ -33,6 +34,9 @@ pub use store::{Database, Mysql, Store, Tls};
 pub(crate) use value::parse_size;
 pub use zookeeper::{AuthError, ZooKeeperPlace};
 
+pub use crate::adapters::kafka::KafkaConfig;
+pub use crate::spouts::kafka::envelope::Shape;
+
 /// The program's own configuration, validated. All paths are whole or relative to the working folder of whoever
 /// gave them on the command line.
 #[derive(Clone, Debug)]
@@ -46,6 +50,8 @@ pub struct Config {
     pub dry_run: bool,
     /// Where lines come from; at least one, none of them twice.
     pub sources: Vec<Source>,
+    /// Where Kafka is; always there with a source that reads a topic.
+    pub kafka: Option<Kafka>,
     /// The agent in this process.
     pub agent: Option<LocalAgent>,
     /// Agents elsewhere; no address comes twice.
@@ -91,6 +97,38 @@ pub enum Input {
     Stdin,
     /// Made-up traffic, to try things out.
     Generate(Generate),
+    /// A Kafka topic; there is one such source at most.
+    Kafka(KafkaInput),
+}
+
+/// A topic with access lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaInput {
+    /// Its name.
+    pub topic: String,
+    /// Where to begin when the group has never read it.
+    pub start: Start,
+    /// What its messages are.
+    pub envelope: Shape,
+    /// Where the line is in a JSON message; at least one.
+    pub message_keys: Vec<String>,
+}
+
+/// Where Kafka is, and how its topics are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kafka {
+    /// Where it is and how it is spoken to.
+    pub client: KafkaConfig,
+    /// The consumer group.
+    pub group: String,
+    /// Whether all lines of a client are in one partition.
+    pub keyed_by_client: bool,
+    /// The topic of what is to be counted. The three topics differ, and none is the source's.
+    pub hits_topic: String,
+    /// The topic of what was found.
+    pub findings_topic: String,
+    /// The topic of what became of bans.
+    pub key_bans_topic: String,
 }
 
 /// Where a log is begun when nothing is known of it; later the kept position counts.
@@ -361,6 +399,7 @@ impl Config {
             settings: None,
             dry_run,
             sources: vec![Source { input, format: LogFormat::combined() }],
+            kafka: None,
             agent: Some(LocalAgent { enforcer, ..LocalAgent::default() }),
             agents: Vec::new(),
             registered_agents: None,

@@ -10,15 +10,15 @@ use model::line::LogFormat;
 use toml::de::DeTable;
 
 use super::keys::{
-    AGENT, AGENTS, GENERATE, GEOIP, HTTP, LIMITS, PROTECT, REGISTERED_AGENTS, SOURCE, STORE, TOP, WORKER,
-    ZOOKEEPER,
+    AGENT, AGENTS, GENERATE, GEOIP, HTTP, KAFKA, LIMITS, PROTECT, REGISTERED_AGENTS, SOURCE, STORE, TOP,
+    WORKER, ZOOKEEPER,
 };
 use super::reader::{Given, Reader, Table};
 use super::value::parse_address;
 use super::{
     Config, ConfigErrors, Database, EnforcerChoice, Generate, Http, Input, Limits, LocalAgent, MkeySource,
     Mysql, Protect, RegisteredAgents, RemoteAgent, RemoteTls, Role, Source, Start, Store, Tls, Worker,
-    ZooKeeperPlace,
+    ZooKeeperPlace, kafka,
 };
 
 /// Reads a whole file; relative paths are relative to `folder`.
@@ -33,6 +33,7 @@ pub(super) fn read(text: &str, folder: &Path) -> Result<Config, ConfigErrors> {
     }
     let sections = [
         &SOURCE,
+        &KAFKA,
         &AGENT,
         &AGENTS,
         &REGISTERED_AGENTS,
@@ -82,6 +83,7 @@ impl<'t> Reading<'t, '_> {
         let harmless =
             dry_run || !agents_given && agent.as_ref().is_none_or(|a| a.enforcer == EnforcerChoice::DryRun);
         let sources = self.sources(top, harmless);
+        let kafka = kafka::kafka(&mut self.reader, top, &sources);
         let http = self.http(top);
         let store = self.store(top, &state);
         let zookeeper = self.zookeeper(top);
@@ -94,6 +96,7 @@ impl<'t> Reading<'t, '_> {
             settings,
             dry_run,
             sources,
+            kafka,
             agent,
             agents,
             registered_agents,
@@ -122,10 +125,15 @@ impl<'t> Reading<'t, '_> {
                 Input::Log { path, .. } => Some(path.clone()),
                 Input::Stdin => Some("-".into()),
                 Input::Generate(_) => None,
+                Input::Kafka(_) => Some("kafka:".into()),
             };
             if let Some(first) = name.and_then(|name| seen.insert(name, index)) {
-                let message =
-                    format!("is source[{first}] already: its lines would count twice; leave one out");
+                let message = match input {
+                    Input::Kafka(_) => {
+                        format!("source[{first}] is a topic already, and there is one at most")
+                    }
+                    _ => format!("is source[{first}] already: its lines would count twice; leave one out"),
+                };
                 self.reader.reject(&at, message);
             }
             sources.push(Source { input, format });
@@ -151,7 +159,8 @@ impl<'t> Reading<'t, '_> {
                 _ => None,
             })
         });
-        let mut inputs = table.given(&["log", "stdin", "generate"]);
+        let kafka = kafka::given(&mut self.reader, table);
+        let mut inputs = table.given(&["log", "stdin", "generate", "kafka"]);
         // Both are looked at, so that a wrong value shows, too.
         let mut read = Vec::with_capacity(inputs.len());
         inputs.retain(|given| given.key.name != "stdin" || !given.is_off());
@@ -161,6 +170,8 @@ impl<'t> Reading<'t, '_> {
                     .path_of(&given, self.folder)
                     .map(|path| Input::Log { path, start: at.unwrap_or_default() }),
                 "stdin" => self.reader.flag(&given).map(|_| Input::Stdin),
+                "kafka" => kafka::topic(&mut self.reader, &given)
+                    .map(|topic| Input::Kafka(kafka.input(topic, at.unwrap_or_default()))),
                 _ => self.generate(&given, harmless).map(Input::Generate),
             };
             read.push((input, given));
@@ -168,15 +179,22 @@ impl<'t> Reading<'t, '_> {
         if read.len() != 1 {
             let names: Vec<&str> = read.iter().map(|(_, given)| given.key.name).collect();
             let found = if names.is_empty() { "none of them".to_owned() } else { names.join(" and ") };
-            let message = format!("must have one of `log`, `stdin` and `generate`, found {found}");
+            let message = format!("must have one of `log`, `stdin`, `generate` and `kafka`, found {found}");
             self.reader.reject_table(table, message);
             return None;
         }
         let (input, given) = read.pop()?;
-        if let (Some(start), true) = (start, given.key.name != "log") {
+        let name = given.key.name;
+        if let (Some(start), false) = (start, ["log", "kafka"].contains(&name)) {
             let message =
-                format!("goes with `log` only, and this source is `{}`; leave it out", given.key.name);
+                format!("goes with `log` and `kafka` only, and this source is `{name}`; leave it out");
             self.reader.reject(&start, message);
+        }
+        if name != "kafka" {
+            for given in table.given(&["envelope", "message_key"]) {
+                let message = format!("goes with `kafka` only, and this source is `{name}`; leave it out");
+                self.reader.reject(&given, message);
+            }
         }
         Some((input?, given))
     }

@@ -213,6 +213,40 @@ impl<'t> Reader<'t> {
         value
     }
 
+    /// A table of texts, numbers and flags, each as a text. Tables in it are joined by dots: TOML makes them of
+    /// `a.b = 1`.
+    pub(super) fn properties(&mut self, given: &Given<'t>) -> Vec<(Given<'t>, String, String)> {
+        let DeValue::Table(members) = given.value else {
+            self.mismatch(given);
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        let mut tables = vec![(String::new(), members)];
+        while let Some((prefix, members)) = tables.pop() {
+            for (name, value) in members {
+                let key = format!("{prefix}{}", name.get_ref());
+                let path = joined(&given.path, &key);
+                let of = Given { key: given.key, path, at: name.span().start, value: value.get_ref() };
+                let text = match of.value {
+                    DeValue::Table(members) => {
+                        tables.push((format!("{key}."), members));
+                        continue;
+                    }
+                    DeValue::String(text) => text.to_string(),
+                    DeValue::Integer(number) if number.radix() == 10 => number.as_str().to_owned(),
+                    DeValue::Float(number) => number.as_str().to_owned(),
+                    DeValue::Boolean(flag) => flag.to_string(),
+                    _ => {
+                        self.reject(&of, "must be a text, a number, or true or false");
+                        continue;
+                    }
+                };
+                found.push((of, key, text));
+            }
+        }
+        found
+    }
+
     /// One value or a list of them, each as a value of the same key.
     pub(super) fn one_or_more(given: Given<'t>) -> Vec<Given<'t>> {
         let DeValue::Array(items) = given.value else { return vec![given] };

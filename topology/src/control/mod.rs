@@ -149,6 +149,8 @@ pub struct SourceHealth {
     pub name: Arc<str>,
     /// Bytes that wait to be read, where that is known.
     pub behind_bytes: Option<u64>,
+    /// Messages that wait to be read, of a partition of Kafka, where that is known.
+    pub behind_messages: Option<u64>,
     /// What is wrong with it now.
     pub last_error: Option<String>,
 }

@@ -34,6 +34,14 @@ impl Gate {
     }
 }
 
+/// A source that can say whether it still has to fill windows.
+pub trait Fills: Spout<Out = LineBatch> {
+    /// Whether it has, though it has nothing to say at the moment. Those that never pause over it needn't say so.
+    fn is_filling(&self) -> bool {
+        false
+    }
+}
+
 /// A source behind a gate.
 pub struct Gated<S> {
     source: S,
@@ -45,7 +53,7 @@ pub struct Gated<S> {
     held: Option<LineBatch>,
 }
 
-impl<S: Spout<Out = LineBatch>> Gated<S> {
+impl<S: Fills> Gated<S> {
     /// Puts a source behind a gate.
     #[must_use]
     pub fn new(source: S, gate: Arc<Gate>) -> Self {
@@ -66,7 +74,7 @@ impl<S: Spout<Out = LineBatch>> Gated<S> {
     }
 }
 
-impl<S: Spout<Out = LineBatch>> Spout for Gated<S> {
+impl<S: Fills> Spout for Gated<S> {
     type Out = LineBatch;
 
     fn open(&mut self, context: &TaskContext) {
@@ -82,7 +90,7 @@ impl<S: Spout<Out = LineBatch>> Spout for Gated<S> {
                 }
                 Next::Emit(batch) if self.gate.is_open() => return Next::Emit(batch),
                 Next::Emit(batch) => self.held = Some(batch),
-                // Sources don't pause while they fill windows.
+                Next::Idle if self.source.is_filling() => return Next::Idle,
                 Next::Idle => {}
                 Next::End => {
                     self.arrive();
@@ -132,6 +140,8 @@ mod tests {
             if self.0.is_empty() { Next::Idle } else { self.0.remove(0) }
         }
     }
+
+    impl Fills for Script {}
 
     fn batch(batch: u64, rebuild: bool) -> LineBatch {
         LineBatch::new(b"line\n".to_vec()).marked(mark(batch, rebuild))

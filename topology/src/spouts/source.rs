@@ -4,7 +4,9 @@ use bolts::tuples::LineBatch;
 use engine::{BatchId, Next, Spout, TaskContext, Timestamp};
 
 use super::follow::Follow;
+use super::gated::Fills;
 use super::generated::Generated;
+use super::kafka::KafkaLines;
 use super::piped::Piped;
 
 /// A live source.
@@ -15,6 +17,8 @@ pub enum Source {
     Piped(Box<Piped>),
     /// Made-up traffic.
     Generated(Box<Generated>),
+    /// A Kafka topic.
+    Kafka(Box<KafkaLines>),
     /// One that couldn't be opened.
     Nothing,
 }
@@ -26,9 +30,16 @@ macro_rules! each {
             Source::Follow($spout) => $does,
             Source::Piped($spout) => $does,
             Source::Generated($spout) => $does,
+            Source::Kafka($spout) => $does,
             Source::Nothing => $nothing,
         }
     };
+}
+
+impl Fills for Source {
+    fn is_filling(&self) -> bool {
+        matches!(self, Self::Kafka(lines) if lines.is_filling())
+    }
 }
 
 impl Spout for Source {

@@ -162,7 +162,12 @@ impl Control for Fake {
             },
             store: StoreStatus { rows: 10, behind: 2, lost: 1, last_error: Some("locked".to_owned()) },
             journal: JournalStatus { entries: 12, bytes: 4096, ..JournalStatus::default() },
-            sources: vec![SourceHealth { name: HOSTILE.into(), behind_bytes: Some(77), last_error: None }],
+            sources: vec![SourceHealth {
+                name: HOSTILE.into(),
+                behind_bytes: Some(77),
+                behind_messages: Some(78),
+                last_error: None,
+            }],
             agents: self.agents.lock().unwrap().clone(),
             bans_in_force: self.bans().len() as u64,
             held: self.held().len() as u64,

@@ -107,7 +107,7 @@ fn from_config(path: &Path) -> Result<Subject, Finding> {
     })?;
     let log = |source: crate::config::Source| match source.input {
         Input::Log { path, .. } => Some((path, source.format)),
-        Input::Stdin | Input::Generate(_) => None,
+        Input::Stdin | Input::Generate(_) | Input::Kafka(_) => None,
     };
     let holder = match &config.agent {
         _ if config.dry_run => Holder::Nobody,

@@ -141,6 +141,9 @@ pub struct SourceView {
     pub read_at: Option<String>,
     /// Bytes that wait to be read, where that is known.
     pub behind_bytes: Option<u64>,
+    /// Messages that wait to be read, of a partition of Kafka, where that is known.
+    #[serde(default)]
+    pub behind_messages: Option<u64>,
     /// How far its clock is ahead of ours (behind, where negative), as far as lines tell.
     pub skew_ms: Option<i64>,
     /// What is wrong with it now.
@@ -224,6 +227,7 @@ fn sources(status: &Status) -> Vec<SourceView> {
     for source in &status.sources {
         let view = views.entry(&source.name).or_default();
         view.behind_bytes = source.behind_bytes;
+        view.behind_messages = source.behind_messages;
         view.last_error.clone_from(&source.last_error);
     }
     views.into_iter().map(|(name, view)| SourceView { name: name.to_owned(), ..view }).collect()

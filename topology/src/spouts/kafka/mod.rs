@@ -99,6 +99,8 @@ pub type TellChange = Box<dyn FnMut(GroupChange<'_>) + Send>;
 pub enum GroupChange<'a> {
     /// These partitions are read from now on.
     Came(&'a [i32]),
+    /// Nothing more is there to read at the moment.
+    CaughtUp(i32),
     /// These go as soon as all that was emitted of them is acked: finish it, and commit.
     Going(&'a [i32]),
     /// These are gone: abort what isn't committed of them.
@@ -212,7 +214,12 @@ impl KafkaLines {
                         partitions.pause(partition);
                     }
                 }
-                Fetched::CaughtUp { partition, .. } => self.reading.caught_up(partition),
+                Fetched::CaughtUp { partition, .. } => {
+                    self.reading.caught_up(partition);
+                    if let Mode::Transaction(ByTransaction { changes: Some(tell) }) = &mut self.mode {
+                        tell(GroupChange::CaughtUp(partition));
+                    }
+                }
                 Fetched::Assigned(assigned) => self.came(&assigned, now),
                 Fetched::Revoked(leaving) => {
                     self.going(leaving, now);
