@@ -12,6 +12,7 @@ mod room;
 mod settled;
 mod sources;
 mod state;
+mod worker;
 
 pub use board::Board;
 pub use keeping::random_key;
@@ -19,3 +20,4 @@ pub use kept::Kept;
 pub use live::{LiveApp, LiveOptions};
 pub use replay::{KeptSummary, replay};
 pub use room::history;
+pub use worker::Worker;

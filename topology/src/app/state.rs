@@ -1,6 +1,7 @@
 //! The state folder: whose it must be, and where a dry run keeps its things.
 
 use std::fs;
+use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 
@@ -32,6 +33,43 @@ pub(super) fn make(state: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What tells a worker from all others, over restarts; nobody else may use its state folder meanwhile.
+pub(super) struct WorkerId {
+    pub(super) id: String,
+    /// Locked.
+    _file: fs::File,
+}
+
+/// Takes the state folder for a worker.
+///
+/// # Errors
+/// Where another process has it, or it can't be written.
+pub(super) fn worker_id(state: &Path) -> anyhow::Result<WorkerId> {
+    let path = state.join("worker-id");
+    let told = || format!("{} can't be used", path.display());
+    let mut file = fs::File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .with_context(told)?;
+    if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+        bail!("another worker uses the state folder {}: give each its own", state.display());
+    }
+    let mut id = String::new();
+    file.read_to_string(&mut id).with_context(told)?;
+    let mut id = id.trim().to_owned();
+    if id.len() != 16 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let mut bytes = [0; 8];
+        getrandom::fill(&mut bytes).context("the system has no random numbers")?;
+        id = format!("{:016x}", u64::from_be_bytes(bytes));
+        file.set_len(0).and_then(|()| file.rewind()).with_context(told)?;
+        writeln!(file, "{id}").and_then(|()| file.sync_all()).with_context(told)?;
+    }
+    Ok(WorkerId { id, _file: file })
+}
+
 /// The configuration of a dry run: everything in a folder of its own below the state folder.
 ///
 /// # Errors
@@ -52,6 +90,18 @@ pub(super) fn apart(config: Config) -> anyhow::Result<Config> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_worker_keeps_its_id_and_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = worker_id(folder.path()).unwrap();
+        assert!(worker_id(folder.path()).is_err(), "it is in use");
+        let id = first.id.clone();
+        drop(first);
+        assert_eq!(worker_id(folder.path()).unwrap().id, id);
+        fs::write(folder.path().join("worker-id"), "garbage").unwrap();
+        assert_ne!(worker_id(folder.path()).unwrap().id, id);
+    }
 
     #[test]
     fn a_folder_that_others_write_in_is_refused() {

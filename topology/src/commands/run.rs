@@ -13,8 +13,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{BAD_SETTINGS, FAILED, Failure, OK, doctor, inputs};
 use crate::adapters::settings_file::NoSettings;
-use crate::app::{LiveApp, LiveOptions};
-use crate::config::{Config, ConfigError, EnforcerChoice, Input, default_state};
+use crate::app::{LiveApp, LiveOptions, Worker};
+use crate::config::{Config, ConfigError, EnforcerChoice, Input, Role, default_state};
 
 /// Follows access logs, drops attackers in the kernel and lets them go on time; keeps and shows everything
 ///
@@ -25,6 +25,7 @@ use crate::config::{Config, ConfigError, EnforcerChoice, Input, default_state};
   ccfirewall run --log /var/log/nginx/access.log --dry-run
   ccfirewall run --log /var/log/nginx/access.log --settings settings.json
   ccfirewall run --config /etc/ccfirewall/ccfirewall.toml
+  ccfirewall run --config /etc/ccfirewall/ccfirewall.toml --role match
   tail -F access.log | ccfirewall run --log - --state /tmp/try --dry-run
 
 Signals:
@@ -63,6 +64,9 @@ pub(super) struct Args {
     /// Decide and keep everything, and block nobody
     #[arg(long)]
     dry_run: bool,
+    /// What this process does of all the work, whatever [worker] in the configuration says
+    #[arg(long, value_enum, value_name = "ROLE", conflicts_with = "log")]
+    role: Option<Role>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -85,10 +89,17 @@ impl Args {
         for signal in [SIGTERM, SIGINT] {
             signal_hook::flag::register(signal, end.clone()).context("signals can't be heard")?;
         }
+        let lacks = config.lacks();
+        if !lacks.is_empty() {
+            return Err(Failure::settings(lacks.join("\n")));
+        }
         let (told, dry_run) = (describe(&config), config.dry_run);
         let doubts = reach_doubts(&config);
         // What is written has clients' addresses and lines in it.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o027));
+        if config.worker.role != Role::All {
+            return work(config, &told, &end);
+        }
         let app = match LiveApp::start(config, LiveOptions::default()) {
             Ok(app) => app,
             Err(error) => {
@@ -111,12 +122,19 @@ impl Args {
         }
         doubts.iter().for_each(|doubt| eprintln!("  WARNING  {doubt}"));
         eprintln!("  pages    http://{0}/healthz, /metrics, /api/v1/status", app.http_address());
-        while !end.load(Ordering::Relaxed) && !app.has_ended() && !app.has_broken() {
+        let goes_on = || !app.has_ended() && !app.has_broken() && !app.has_lost_the_bans();
+        while !end.load(Ordering::Relaxed) && goes_on() {
             std::thread::park_timeout(LOOK);
         }
-        let broken = app.has_broken();
+        let (broken, lost) = (app.has_broken(), app.has_lost_the_bans());
         tracing::info!("ending");
         app.stop()?;
+        if lost {
+            anyhow::bail!(
+                "whether this process still owns the bans isn't certain: ZooKeeper was away for too long, or another \
+                 one has taken them over; a restart finds out"
+            );
+        }
         if broken {
             anyhow::bail!("a part of the program broke; a restart goes on from the journal");
         }
@@ -129,6 +147,7 @@ impl Args {
             let path = self.config.as_deref().unwrap_or(Path::new(Config::PATH));
             let mut config = Config::load(path).map_err(|error| self.bad_config(&error))?;
             config.dry_run |= self.dry_run;
+            config.worker.role = self.role.unwrap_or(config.worker.role);
             return Ok(config);
         };
         let state = self.state.clone().map_or_else(default_state, Ok)?;
@@ -174,6 +193,24 @@ impl Args {
             (ConfigError::Invalid { .. }, _) => Failure::settings(error.to_string()),
         }
     }
+}
+
+/// Runs a worker of a fleet until it is told to end.
+fn work(config: Config, told: &str, end: &AtomicBool) -> anyhow::Result<u8> {
+    let role = config.worker.role;
+    let worker = Worker::start(config).map_err(|error| {
+        let code = error.downcast_ref::<NoSettings>().map_or(FAILED, |_| BAD_SETTINGS);
+        error.context(Failure { code, message: "the worker can't start".to_owned() })
+    })?;
+    eprintln!("{told}");
+    eprintln!("  role     {}", role.name());
+    eprintln!("  pages    http://{0}/healthz, /metrics, /api/v1/status", worker.http_address());
+    while !end.load(Ordering::Relaxed) {
+        std::thread::park_timeout(LOOK);
+    }
+    tracing::info!("ending");
+    worker.stop();
+    Ok(OK)
 }
 
 /// The logs by their whole paths, by which their positions are kept.

@@ -16,6 +16,8 @@ pub struct Handoff {
 struct State {
     partitions: HashMap<i32, Progress>,
     failed: Option<String>,
+    /// Nothing more is to be read.
+    closing: bool,
 }
 
 /// How far a partition is.
@@ -103,6 +105,28 @@ impl Handoff {
             let why = "the group gave our partitions to others, because it didn't hear of us";
             state.failed.get_or_insert_with(|| why.to_owned());
         }
+    }
+
+    /// Nothing more is read. Waits until what was emitted is committed, so long at most.
+    pub fn close(&self, patience: Duration) {
+        let until = Instant::now() + patience;
+        let mut state = self.lock();
+        state.closing = true;
+        while state.failed.is_none()
+            && state.partitions.values().any(|progress| progress.committed < progress.emitted)
+        {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Whether nothing more is to be read.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.lock().closing
     }
 
     /// It can't go on: reading must begin again at what is committed.

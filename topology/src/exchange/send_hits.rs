@@ -257,6 +257,8 @@ impl Bolt for SendHits {
     }
 
     fn cleanup(&mut self, _: &mut Collector<'_, ()>) {
-        self.send(self.sent_at);
+        if !self.gathered.positions.is_empty() {
+            self.send(self.sent_at);
+        }
     }
 }

@@ -48,6 +48,9 @@ impl Spout for Handed {
     }
 
     fn next(&mut self, now: Timestamp) -> Next<LineBatch> {
+        if self.handoff.is_closing() {
+            return Next::Idle;
+        }
         let next = self.lines.next(now);
         if let Next::Emit(LineBatch { mark: Some(mark), .. }) = &next {
             let partition = mark.next.file.inode as i32;

@@ -245,6 +245,9 @@ impl Spout for Hits {
     type Out = HitBatch;
 
     fn next(&mut self, now: Timestamp) -> Next<HitBatch> {
+        if self.handoff.is_closing() {
+            return Next::Idle;
+        }
         if self.ready.is_empty() {
             if let Some(event) = self.event.take() {
                 self.fetched(event);
