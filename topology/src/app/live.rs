@@ -123,6 +123,7 @@ impl LiveApp {
             notifier: notifier.clone(),
             clock: clock.clone(),
             adopt: Arc::new(adopt),
+            // Alone on this machine: the lanes' alarms say it.
             superseded: Arc::new(|_| {}),
         };
         let patience = fleet::Options { dry_run: config.dry_run, ..fleet::Options::default() };
