@@ -306,7 +306,7 @@ fn tell_systemd(ready: &Ready, registers: bool, address: SocketAddr, held: usize
         "{first}STATUS=listens on {address} with {held} bans, and waits for an owner's full state"
     ));
     ready.then(move || {
-        notify(&format!("READY=1\nSTATUS=listens on {address}; an owner's full state is in force"))
+        notify(&format!("READY=1\nSTATUS=listens on {address}; an owner's full state is in force"));
     });
 }
 

@@ -9,10 +9,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 
 /// Why TLS can't be spoken.
@@ -125,7 +126,7 @@ impl<T> Renewed<T> {
                     now.1 = Arc::new(made);
                 }
                 Err(error) => {
-                    tracing::warn!("the certificates have changed, and those before hold on: {error}")
+                    tracing::warn!("the certificates have changed, and those before hold on: {error}");
                 }
             }
         }
@@ -182,7 +183,11 @@ fn server_config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
     let Some((chain, key)) = files.identity()? else {
         return Err(unfit("an agent must show a certificate"));
     };
-    builder.with_single_cert(chain, key).map_err(unfit)
+    let mut config = builder.with_single_cert(chain, key).map_err(unfit)?;
+    // Who resumes a session shows nothing again, and a certificate may be over by then. Connections are few and long.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
 }
 
 /// An owner's side.
@@ -221,8 +226,10 @@ fn client_config(files: &TlsFiles) -> Result<ClientConfig, TlsError> {
     let roots =
         files.roots()?.ok_or_else(|| unfit("no authority is named whose certificates are believed"))?;
     let builder = builder.with_root_certificates(roots);
-    match files.identity()? {
-        Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(unfit),
-        None => Ok(builder.with_no_client_auth()),
-    }
+    let mut config = match files.identity()? {
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(unfit)?,
+        None => builder.with_no_client_auth(),
+    };
+    config.resumption = Resumption::disabled();
+    Ok(config)
 }

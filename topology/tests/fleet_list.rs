@@ -239,7 +239,7 @@ fn outcomes_of_those_that_come_and_go() {
     until("all told", || {
         let counts = answers(&mut setup);
         let in_force = wanted.values().flat_map(|id| ["a", "b", "c"].map(|agent| (*id, agent.into())));
-        let told = in_force.into_iter().all(|key| counts.get(&key).is_some());
+        let told = in_force.into_iter().all(|key| counts.contains_key(&key));
         // Whoever was asked to block is asked to unblock.
         told && counts.iter().all(|((id, _), of)| wanted.values().any(|known| known == id) || of[1] == 1)
     });

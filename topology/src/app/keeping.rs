@@ -14,10 +14,10 @@ use engine::Clock;
 use model::event::{Entry, Event};
 use model::ledger::Ledger;
 use model::line::LogFormat;
-use zk_config::{AgentData, ListedAgent, Watch, ZooKeeper};
+use zk_config::{ListedAgent, Watch, ZooKeeper};
 
 use super::{Board, Kept};
-use crate::adapters::fleet::{self, AgentConfig, AgentTls, Fleet, Superseded, World};
+use crate::adapters::fleet::{self, AgentConfig, AgentTls, Fleet, Superseded, World, agents_of};
 use crate::adapters::journal::Journal;
 use crate::adapters::store::{Fence, Retention, Store, StoreOptions};
 use crate::config::{Config, EnforcerChoice, LocalAgent, RegisteredAgents, RemoteAgent, RemoteTls};
@@ -232,25 +232,7 @@ impl Registered {
     }
 
     fn agents(&self, listed: &[ListedAgent]) -> Vec<AgentConfig> {
-        let registered = listed.iter().filter_map(|listed| {
-            let tls = match &listed.data {
-                AgentData::Unreadable(why) => {
-                    tracing::warn!(node = listed.node, why, "an agent's node can't be read, so it isn't served");
-                    return None;
-                }
-                AgentData::Ours(agent) if agent.tls && self.tls.is_none() => {
-                    tracing::warn!(
-                        agent = listed.node,
-                        "it speaks TLS, and `tls_ca` in [registered_agents] doesn't say whose certificates to believe"
-                    );
-                    return None;
-                }
-                AgentData::Ours(agent) if agent.tls => self.tls.clone(),
-                AgentData::Ours(_) | AgentData::Original => None,
-            };
-            let name = listed.node.as_str().into();
-            Some(AgentConfig { name, address: listed.address()?, mkey: self.mkey.clone(), tls })
-        });
+        let registered = agents_of(listed, &self.mkey, self.tls.as_ref());
         self.fixed.iter().cloned().chain(registered).collect()
     }
 }

@@ -206,7 +206,8 @@ impl LiveApp {
     #[must_use]
     pub fn has_lost_the_bans(&self) -> bool {
         let lost = self.owner.as_ref().is_some_and(|(candidacy, epoch)| !candidacy.holds(*epoch));
-        lost || self.superseded.load(Ordering::Acquire)
+        // Alone on this machine there is nobody to give way to: the alarm says what agents say.
+        lost || self.owner.is_some() && self.superseded.load(Ordering::Acquire)
     }
 
     /// Ends in order.

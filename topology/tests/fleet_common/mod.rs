@@ -1,6 +1,7 @@
 //! What the tests of the fleet share: agents, a fleet with the ledger that feeds it, and patience.
 
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::needless_pass_by_value, reason = "changes are made up for one call")]
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

@@ -17,6 +17,7 @@ mod books;
 mod calls;
 mod gone;
 mod lane;
+mod listed;
 mod pauses;
 mod view;
 mod waiting;
@@ -39,6 +40,7 @@ use crate::spouts::outcomes::OutcomeQueue;
 use alarms::Alarms;
 use books::Wish;
 use lane::{Lane, Shared};
+pub use listed::agents_of;
 pub use view::{AgentState, AgentView};
 
 /// An agent to keep in step.
