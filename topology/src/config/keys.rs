@@ -242,6 +242,12 @@ pub(super) static REGISTERED_AGENTS: Section = Section {
             "Our own certificate, PEM, where agents ask for one. It goes with `tls_key`.",
         ),
         key("tls_key", PATH, "none", "The key of our own certificate, PEM."),
+        key(
+            "tls_name",
+            "a DNS name or an address",
+            "none: each agent's address",
+            "For whom the agents' certificates must be, where all have the same one.",
+        ),
     ],
 };
 
