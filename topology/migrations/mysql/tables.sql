@@ -151,15 +151,14 @@ CREATE TABLE journal_position (
     PRIMARY KEY (journal)
 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4;
 
--- Who of several workers decides: one row. `journal` is the one that its entries come from, of which those up to
--- `covered` were in the snapshot that it began with; `connection` is the server's number of the connection that writes.
+-- Who of several workers decides: one row. `journal` is the one that what is shared comes from; `connection` is the
+-- server's number of the connection that writes.
 CREATE TABLE shared_owner (
     one        TINYINT NOT NULL,
     epoch      BIGINT NULL,
     name       VARCHAR(255) NULL,
     since      DATETIME NULL,
     journal    VARCHAR(36) NULL,
-    covered    BIGINT UNSIGNED NOT NULL DEFAULT 0,
     connection BIGINT UNSIGNED NULL,
     PRIMARY KEY (one)
 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4;

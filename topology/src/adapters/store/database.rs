@@ -56,8 +56,8 @@ pub(super) trait Tables {
 pub(super) struct Batch {
     pub(super) journal: Uuid,
     pub(super) rows: Rows,
-    /// What other workers must know of them, with their numbers.
-    pub(super) shared: Vec<(u64, Vec<u8>)>,
+    /// What other workers must know of them.
+    pub(super) shared: Vec<Vec<u8>>,
     /// Where the tables are before it,
     pub(super) after: u64,
     /// and then.

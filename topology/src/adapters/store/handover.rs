@@ -5,6 +5,9 @@
 //! knows all that is shared and perhaps more, which wasn't sent yet, so it goes on. Any other journal was followed:
 //! what was decided since stands in the database. It begins anew with that, and of the old one only what agents
 //! answered is still sent, for nobody else was told; the rest was done again by those who came later.
+//!
+//! Where nobody shared anything yet, the worker's own journal is what sharing begins with, once all of it is in the
+//! tables.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -55,13 +58,16 @@ pub enum HandoverError {
     /// The journal can't be opened.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// What is left of the old journal can't be sent.
+    /// What is left of the journal can't be sent.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There was more to send than time.
+    #[error("{0} entries that this worker wrote before it shared aren't in the database yet: try again")]
+    Behind(u64),
 }
 
-/// So long sending what agents answered may take. The database was there just now.
-const ANSWERS: Duration = Duration::from_secs(20);
+/// So long sending what is left may take. The database was there just now.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Makes a worker the owner of the database, and opens its journal or begins that anew. Nothing may be decided or sent
 /// to agents before.
@@ -78,59 +84,83 @@ pub fn take_over<S: Fold>(
     let ledger = SharedLedger::new(server.clone());
     let (journal, recovered) = Journal::<S>::open(dir, options, Arc::clone(notifier))?;
     let claim = ledger.claim::<S>(epoch, name)?;
-    let own = goes_on(journal.id(), recovered.complete, claim.journal);
-    let (journal, recovered) = if own {
-        (Arc::new(journal), recovered)
-    } else {
-        tracing::info!(
-            epoch,
-            previous = claim.previous_epoch,
-            "another worker was the owner; its bans are taken over"
-        );
-        send_answers(who, Arc::new(journal), notifier)?;
-        let (journal, recovered) = Journal::open_seeded(dir, options, claim.kept, Arc::clone(notifier))?;
-        (Arc::new(journal), recovered)
+    let goes_on = goes_on(journal.id(), recovered.complete, claim.journal);
+    let begin = |journal: &Journal<S>, state| ledger.begin(epoch, journal.id(), state);
+    let (journal, recovered) = match goes_on {
+        GoesOn::Shared => (Arc::new(journal), recovered),
+        GoesOn::Own => {
+            let journal = Arc::new(journal);
+            let behind = send(who, &journal, Takes::Rows, notifier)?;
+            if behind > 0 {
+                return Err(HandoverError::Behind(behind));
+            }
+            begin(&journal, &recovered.state)?;
+            (journal, recovered)
+        }
+        GoesOn::Not => {
+            tracing::info!(
+                epoch,
+                previous = claim.previous_epoch,
+                "the bans of another owner are taken over"
+            );
+            let journal = Arc::new(journal);
+            let behind = send(who, &journal, Takes::Answers, notifier)?;
+            if behind > 0 {
+                tracing::warn!(
+                    entries = behind,
+                    "of this worker's old journal not all that agents answered could be sent"
+                );
+            }
+            // It lets go of its folder.
+            drop(journal);
+            let (journal, recovered) = Journal::open_seeded(dir, options, claim.kept, Arc::clone(notifier))?;
+            // From here on it's this journal that who comes later must have, or follows.
+            begin(&journal, &recovered.state)?;
+            (Arc::new(journal), recovered)
+        }
     };
-    // From here on it's this journal that who comes later must have, or follows.
-    ledger.begin(epoch, journal.id(), &recovered.state, recovered.last_seq)?;
+    let own = goes_on != GoesOn::Not;
     Ok(Handover { journal, recovered, own, previous_epoch: claim.previous_epoch })
 }
 
-/// Whether a journal goes on, where the shared state comes from the journal `shared`, if it was shared at all.
-fn goes_on(own: Uuid, complete: bool, shared: Option<Uuid>) -> bool {
+/// Whether a journal goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum GoesOn {
+    /// It does, for what is shared comes from it.
+    Shared,
+    /// It does, for nothing was ever shared.
+    Own,
+    /// It was followed.
+    Not,
+}
+
+/// Whether the journal `own` goes on, where the shared state comes from the journal `shared`, if it was shared at all.
+fn goes_on(own: Uuid, complete: bool, shared: Option<Uuid>) -> GoesOn {
     match shared {
-        None => true,
+        None => GoesOn::Own,
         // What isn't whole any more is worth less than what is shared.
-        Some(shared) => shared == own && complete,
+        Some(shared) if shared == own && complete => GoesOn::Shared,
+        Some(_) => GoesOn::Not,
     }
 }
 
-/// Sends what agents answered and nobody knows but this journal.
-fn send_answers<S: Fold>(
+/// Sends what is left of a journal. Returns how much still is.
+fn send<S: Fold>(
     who: TakeOver<'_>,
-    journal: Arc<Journal<S>>,
+    journal: &Arc<Journal<S>>,
+    takes: Takes,
     notifier: &Arc<dyn Notifier>,
-) -> Result<(), HandoverError> {
+) -> Result<u64, HandoverError> {
     let TakeOver { server, epoch, time_zone, .. } = who;
     let fence = Some(Fence { epoch, on_lost: Arc::new(|| {}) });
     let time_zone = time_zone.map(str::to_owned);
     let options = StoreOptions { fence, time_zone, ..StoreOptions::default() };
     let place = Place::Mysql(server.clone());
-    let store = Store::start_with(&place, &journal, options, Takes::Answers, Arc::clone(notifier))?;
-    let left = store.stop(ANSWERS);
-    if let Some(name) = left.fenced_by {
-        return Err(ClaimError::Newer { epoch, name }.into());
+    let left = Store::start_with(&place, journal, options, takes, Arc::clone(notifier))?.stop(PATIENCE);
+    match left.fenced_by {
+        Some(name) => Err(ClaimError::Newer { epoch, name }.into()),
+        None => Ok(left.entries_behind),
     }
-    if left.entries_behind > 0 {
-        tracing::warn!(
-            entries = left.entries_behind,
-            last_error = left.last_error,
-            "what agents answered to this worker before couldn't be sent, and will be missing in the tables"
-        );
-    }
-    // It lets go of its folder.
-    drop(journal);
-    Ok(())
 }
 
 #[cfg(test)]
@@ -140,10 +170,10 @@ mod tests {
     #[test]
     fn only_the_journal_that_was_shared_last_goes_on() {
         let (own, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        assert!(goes_on(own, true, None), "nobody ever shared anything");
-        assert!(goes_on(own, false, None));
-        assert!(goes_on(own, true, Some(own)));
-        assert!(!goes_on(own, true, Some(other)));
-        assert!(!goes_on(own, false, Some(own)), "what is shared is more");
+        assert_eq!(goes_on(own, true, None), GoesOn::Own);
+        assert_eq!(goes_on(own, false, None), GoesOn::Own);
+        assert_eq!(goes_on(own, true, Some(own)), GoesOn::Shared);
+        assert_eq!(goes_on(own, true, Some(other)), GoesOn::Not);
+        assert_eq!(goes_on(own, false, Some(own)), GoesOn::Not, "what is shared is more");
     }
 }

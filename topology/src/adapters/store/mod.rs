@@ -184,11 +184,14 @@ impl<S: Fold> Spool for Journal<S> {
     }
 }
 
-/// Which of the journal's events become rows.
+/// What becomes of the journal's events.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Takes {
+    /// All become rows, and are shared where the database is.
     Everything,
-    /// What agents answered, of a journal that another worker's followed.
+    /// All become rows, and none is shared: what was written before anybody shared.
+    Rows,
+    /// What agents answered becomes rows, of a journal that another worker's followed.
     Answers,
 }
 

@@ -143,22 +143,16 @@ impl SharedLedger {
         })
     }
 
-    /// Begins to share the entries of `journal` under `epoch`: all of it up to `covered` comes to `state`.
-    pub(super) fn begin<S: Fold>(
-        &self,
-        epoch: i64,
-        journal: Uuid,
-        state: &S,
-        covered: u64,
-    ) -> Result<(), ClaimError> {
+    /// Begins to share the entries of `journal` under `epoch`: all of them that aren't in the tables yet come after
+    /// `state`.
+    pub(super) fn begin<S: Fold>(&self, epoch: i64, journal: Uuid, state: &S) -> Result<(), ClaimError> {
         self.block_on(async {
             let mut connection = mysql::connect(&self.server).await?;
             let mut tx = connection.begin().await?;
             check(&mut tx, epoch).await?;
             replace(&mut tx, state).await?;
-            sqlx::query("UPDATE shared_owner SET journal = ?, covered = ? WHERE one = 1")
+            sqlx::query("UPDATE shared_owner SET journal = ? WHERE one = 1")
                 .bind(journal.to_string())
-                .bind(covered)
                 .execute(&mut *tx)
                 .await?;
             Ok(tx.commit().await?)

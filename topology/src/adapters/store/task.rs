@@ -152,10 +152,12 @@ impl<S: Fold, D: Database> Task<S, D> {
         let mut wait = self.retention_due.saturating_duration_since(Instant::now());
         let mut text = 0;
         while let Some((seq, mut entry)) = reader.next(wait, &self.told.stop)? {
-            if self.takes == Takes::Answers {
-                entry.events.retain(|event| matches!(event, Event::Outcome(_)));
-            } else if self.options.fence.is_some() {
-                batch.shared.extend(shared::texts(&entry)?.into_iter().map(|text| (seq, text)));
+            match self.takes {
+                Takes::Answers => entry.events.retain(|event| matches!(event, Event::Outcome(_))),
+                Takes::Everything if self.options.fence.is_some() => {
+                    batch.shared.extend(shared::texts(&entry)?);
+                }
+                Takes::Everything | Takes::Rows => {}
             }
             text += text_bytes(&entry);
             batch.rows.add(journal, seq, entry, &self.time);

@@ -95,8 +95,9 @@ impl Tables for MysqlTables {
                 .fetch_one(&mut *tx)
                 .await?;
         tx.commit().await?;
-        if let Some(ownership) = &mut self.ownership {
-            ownership.with_journal(&mut self.connection, journal).await?;
+        match &mut self.ownership {
+            Some(ownership) => ownership.with_journal(&mut self.connection, journal).await?,
+            None => shared::written_without(&mut self.connection, journal).await?,
         }
         self.before = position;
         Ok(position)

@@ -232,7 +232,7 @@ impl Column {
         } else {
             false
         };
-        if !narrow && self.optional {
+        if !narrow && (self.optional || definition.contains("NOT NULL")) {
             return None;
         }
         let keeps =
@@ -307,7 +307,7 @@ mod tests {
         let columns: usize = tables.iter().map(|table| table.columns.len() + table.keys.len()).sum();
         assert_eq!(columns, FILE.lines().filter(|line| line.starts_with("    ")).count());
         let block = &tables[2];
-        assert_eq!(block.columns[4].0, "block_reason".replace("block_reason", "server_ip"));
+        assert_eq!(block.columns[4].0, "server_ip");
         assert_eq!(block.columns[4].1, "server_ip    VARCHAR(155) NULL");
         let keys: Vec<_> = block.keys.iter().map(|key| (key.kind, key.column)).collect();
         assert_eq!(
@@ -341,6 +341,7 @@ mod tests {
         check("bigint(20)", "", true, "flag INT NULL", None);
         check("bigint(20)", "", false, "flag INT NULL", Some("flag bigint(20) NULL"));
         check("decimal(10,0)", "", true, "cnt BIGINT NULL", None);
+        check("varchar(36)", "utf8mb4", false, "id VARCHAR(36) NOT NULL", None);
         check("timestamp", "", true, "updatetime DATETIME NULL", None);
         check("datetime", "", false, "updatetime DATETIME NULL", Some("updatetime datetime NULL"));
     }

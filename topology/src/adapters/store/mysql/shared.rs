@@ -41,9 +41,8 @@ impl std::ops::AddAssign for Size {
 pub(super) struct Ownership {
     epoch: i64,
     renew: Renew,
-    /// Entries of its journal up to there are in the snapshot that it began with; `None` where its journal isn't the
-    /// shared one.
-    covered: Option<u64>,
+    /// Whether its journal is the one that what is shared comes from.
+    shares: bool,
     /// Entries since the snapshot,
     pub(super) entries: Size,
     /// and that itself.
@@ -57,7 +56,6 @@ pub(in super::super) struct OwnerRow {
     pub(in super::super) name: Option<String>,
     pub(in super::super) since: Option<String>,
     pub(in super::super) journal: Option<String>,
-    pub(in super::super) covered: u64,
     pub(in super::super) connection: Option<u64>,
 }
 
@@ -67,10 +65,10 @@ impl OwnerRow {
         lock: bool,
     ) -> Result<Option<Self>, sqlx::Error> {
         let query = if lock {
-            "SELECT epoch, name, CAST(since AS CHAR) AS since, journal, covered, connection FROM shared_owner \
+            "SELECT epoch, name, CAST(since AS CHAR) AS since, journal, connection FROM shared_owner \
              WHERE one = 1 FOR UPDATE"
         } else {
-            "SELECT epoch, name, CAST(since AS CHAR) AS since, journal, covered, connection FROM shared_owner \
+            "SELECT epoch, name, CAST(since AS CHAR) AS since, journal, connection FROM shared_owner \
              WHERE one = 1"
         };
         sqlx::query_as(query).fetch_optional(connection).await
@@ -99,6 +97,19 @@ pub(in super::super) async fn check(connection: &mut MySqlConnection, epoch: i64
     }
 }
 
+/// Whoever writes entries of the shared journal without sharing them makes what is shared worth nothing: the next owner
+/// begins anew with that journal.
+pub(super) async fn written_without(connection: &mut MySqlConnection, journal: Uuid) -> Result<(), Trouble> {
+    let journal = journal.to_string();
+    if OwnerRow::read(connection, false).await?.is_some_and(|row| row.journal.as_deref() == Some(&journal)) {
+        sqlx::query("UPDATE shared_owner SET journal = NULL WHERE one = 1 AND journal = ?")
+            .bind(journal)
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
+}
+
 impl Ownership {
     pub(super) async fn join(
         connection: &mut MySqlConnection,
@@ -118,7 +129,7 @@ impl Ownership {
         let entries = size(&mut tx, "shared_entry", "entry").await?;
         let snapshot = size(&mut tx, "shared_snapshot", "bytes").await?;
         tx.commit().await?;
-        Ok(Self { epoch, renew, covered: None, entries, snapshot })
+        Ok(Self { epoch, renew, shares: false, entries, snapshot })
     }
 
     pub(super) async fn with_journal(
@@ -127,8 +138,7 @@ impl Ownership {
         journal: Uuid,
     ) -> Result<(), Trouble> {
         let row = OwnerRow::read(connection, false).await?;
-        let row = row.filter(|row| row.journal.as_deref() == Some(&journal.to_string()));
-        self.covered = row.map(|row| row.covered);
+        self.shares = row.is_some_and(|row| row.journal.as_deref() == Some(&journal.to_string()));
         Ok(())
     }
 
@@ -140,33 +150,31 @@ impl Ownership {
     pub(super) async fn append(
         &self,
         connection: &mut MySqlConnection,
-        shared: &[(u64, Vec<u8>)],
+        shared: &[Vec<u8>],
     ) -> Result<Size, Trouble> {
         let mut size = Size::default();
         if shared.is_empty() {
             return Ok(size);
         }
-        let Some(covered) = self.covered else {
+        if !self.shares {
             return Err(Trouble::Shared("this journal isn't the owner's; it must be handed over".to_owned()));
-        };
-        let mut rest = &shared[shared.partition_point(|(seq, _)| *seq <= covered)..];
+        }
+        let mut rest = shared;
         while !rest.is_empty() {
             let mut bytes = 0;
-            let mut fits = |entry: &(u64, Vec<u8>)| {
-                bytes += entry.1.len();
+            let mut fits = |text: &&Vec<u8>| {
+                bytes += text.len();
                 bytes <= CHUNK_BYTES
             };
-            let count = rest.iter().take(CHUNK).take_while(|entry| fits(entry)).count().max(1);
+            let count = rest.iter().take(CHUNK).take_while(|text| fits(text)).count().max(1);
             let (chunk, others) = rest.split_at(count);
             let mut query = QueryBuilder::new("INSERT INTO shared_entry (entry) ");
-            query.push_values(chunk, |mut values, (_, text)| {
+            query.push_values(chunk, |mut values, text| {
                 values.push_bind(text.as_slice());
             });
             query.build().persistent(count == CHUNK || count == 1).execute(&mut *connection).await?;
-            size += Size {
-                rows: chunk.len() as u64,
-                bytes: chunk.iter().map(|(_, text)| text.len() as u64).sum(),
-            };
+            size +=
+                Size { rows: chunk.len() as u64, bytes: chunk.iter().map(|text| text.len() as u64).sum() };
             rest = others;
         }
         Ok(size)
@@ -176,7 +184,7 @@ impl Ownership {
     pub(super) async fn renew<S: Fold>(&mut self, connection: &mut MySqlConnection) -> Result<(), Trouble> {
         let Renew { entries, times, least_bytes } = self.renew;
         let long = self.entries.bytes > (self.snapshot.bytes * times).max(least_bytes);
-        if self.covered.is_none() || self.entries.rows <= entries && !long {
+        if !self.shares || self.entries.rows <= entries && !long {
             return Ok(());
         }
         let mut tx = connection.begin().await?;
