@@ -11,8 +11,7 @@ use topology::config::Config;
 use crate::common::*;
 
 fn config(folder: &Path, topic: &Topic) -> Config {
-    let settings =
-        r#"{"count": "20", "threshold_secound": "60", "block_second": "600", "if_warning": "false"}"#;
+    let settings = r#"{"count": "20", "threshold_secound": "60", "block_second": "600", "if_warning": "false", "max_banned_share": 1}"#;
     fs::write(folder.join("settings.json"), settings).unwrap();
     let Topic { brokers, name, .. } = topic;
     let text = format!(
@@ -23,8 +22,17 @@ fn config(folder: &Path, topic: &Topic) -> Config {
     Config::parse(&text, folder).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
+/// A firewall that ended in this process may take a moment to let go of its journal.
 fn start(folder: &Path, topic: &Topic) -> LiveApp {
-    LiveApp::start(config(folder, topic), LiveOptions::default()).unwrap()
+    let mut started = None;
+    until("it starts", || {
+        match LiveApp::start(config(folder, topic), LiveOptions::default()) {
+            Ok(app) => started = Some(app),
+            Err(error) => assert!(error.to_string().contains("is in use by process"), "{error:#}"),
+        }
+        started.is_some()
+    });
+    started.unwrap()
 }
 
 #[test]
@@ -72,6 +80,8 @@ fn a_broker_that_is_away_is_told_and_bans_stay() {
     let folder = tempfile::tempdir().unwrap();
     let app = start(folder.path(), &topic);
     topic.send_lines(0..20, 2);
+    until("20 lines", || app.status().lines.lines >= 20);
+    eprintln!("{:#?}\n{:#?}", app.status(), app.control().health());
     until("there is a ban", || !app.control().bans().is_empty());
     servers.kill("kafka");
     until("it is told", || !app.control().health().ok);

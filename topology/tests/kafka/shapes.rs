@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use model::line::LogFormat;
-use rdkafka::producer::Producer as _;
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 use serde_json::json;
 use topology::spouts::kafka::envelope::{Envelope, Shape};
 
@@ -70,12 +70,14 @@ fn only_what_is_committed_is_read() {
     let Some(topic) = Topic::shared("transactions", 1) else { return };
     let mut client = rdkafka::ClientConfig::new();
     client.set("bootstrap.servers", &topic.brokers).set("transactional.id", &topic.name);
-    let producer: rdkafka::producer::BaseProducer = client.create().unwrap();
+    let producer: ThreadedProducer<DefaultProducerContext> = client.create().unwrap();
     producer.init_transactions(PATIENCE).unwrap();
     for transaction in 0..6_usize {
         producer.begin_transaction().unwrap();
         for n in 0..10 {
-            send(&producer, &topic.name, 0, Some(line(transaction / 2 * 10 + n, now()).as_bytes()));
+            let line = line(transaction / 2 * 10 + n, now());
+            let record: BaseRecord<'_, (), str> = BaseRecord::to(&topic.name).partition(0).payload(&line);
+            producer.send(record).map_err(|(error, _)| error).unwrap();
         }
         match transaction % 2 {
             0 => producer.commit_transaction(PATIENCE).unwrap(),
