@@ -109,6 +109,11 @@ impl Topic {
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let spec = [NewPartitions::new(&self.name, partitions)];
         wait(self.client().create_partitions(&spec, &options)).unwrap().remove(0).unwrap();
+        let knows = || {
+            let known = self.producer.client().fetch_metadata(Some(&self.name), PATIENCE).unwrap();
+            known.topics()[0].partitions().len() == partitions
+        };
+        until("the producer knows of the partition", knows);
     }
 
     /// Deletes a partition's messages before an offset, as retention does.

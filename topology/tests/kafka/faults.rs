@@ -1,8 +1,10 @@
 //! No topic, no broker, nothing there any more.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use real_servers::Servers;
+use topology::adapters::kafka::{Fetched, Isolation, KafkaHealth, Partitions};
 
 use crate::common::*;
 
@@ -80,6 +82,43 @@ fn what_is_deleted_before_it_is_read_is_a_loss() {
     assert_eq!(now.lost, 30);
     assert!(now.last_loss.unwrap().contains("offsets 50 to 79"));
     assert_eq!(worker.health.problem(), None);
+}
+
+#[test]
+fn a_hole_while_it_is_read_is_a_loss() {
+    let Some(topic) = Topic::shared("hole", 1) else { return };
+    topic.send_lines(0..10, 1);
+    let health = Arc::new(KafkaHealth::new(&topic.brokers));
+    let config = topic.config();
+    let mut partitions =
+        Partitions::subscribe(&config, &topic.name, &topic.name, Isolation::Committed, health.clone())
+            .unwrap();
+    let mut offsets = Vec::new();
+    let read = |partitions: &mut Partitions, offsets: &mut Vec<i64>, to: i64| {
+        until("the messages", || {
+            match partitions.poll() {
+                Fetched::Assigned(assigned) => {
+                    assert_eq!(partitions.start(0, assigned[0].low), 0);
+                }
+                Fetched::Message(message) => offsets.push(message.offset),
+                _ => {}
+            }
+            offsets.last() == Some(&to)
+        });
+    };
+    read(&mut partitions, &mut offsets, 9);
+    // While it fetches nothing, messages come and go.
+    partitions.pause(0);
+    topic.send_lines(10..60, 1);
+    topic.delete_before(0, 40);
+    partitions.resume(0);
+    read(&mut partitions, &mut offsets, 59);
+    assert_eq!(offsets, (0..10).chain(40..60).collect::<Vec<_>>());
+    assert_eq!(health.now().lost, 30);
+    // What is committed is committed once, and never less.
+    partitions.commit_now(&[(0, 50, "a")], PATIENCE).unwrap();
+    partitions.commit_now(&[(0, 45, "b"), (7, 1, "not ours")], PATIENCE).unwrap();
+    assert_eq!(topic.committed(1), [Some(50)]);
 }
 
 #[test]

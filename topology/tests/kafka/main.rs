@@ -5,5 +5,6 @@
 mod common;
 mod faults;
 mod groups;
+mod live;
 mod positions;
 mod shapes;

@@ -1,6 +1,9 @@
 //! What messages may be, and how compressed.
 
+use std::time::Duration;
+
 use model::line::LogFormat;
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 use serde_json::json;
 use topology::spouts::kafka::envelope::{Envelope, Shape};
 
@@ -16,7 +19,7 @@ fn all_codecs() {
             let message = line(n, now());
             send(&producer, &topic.name, i32::try_from(n % 2).unwrap(), Some(message.as_bytes()));
         }
-        rdkafka::producer::Producer::flush(&producer, PATIENCE).unwrap();
+        producer.flush(PATIENCE).unwrap();
     }
     let mut worker = topic.worker();
     worker.read(1000);
@@ -63,6 +66,32 @@ fn json_lines_in_json() {
 }
 
 #[test]
+fn only_what_is_committed_is_read() {
+    let Some(topic) = Topic::shared("transactions", 1) else { return };
+    let mut client = rdkafka::ClientConfig::new();
+    client.set("bootstrap.servers", &topic.brokers).set("transactional.id", &topic.name);
+    let producer: ThreadedProducer<DefaultProducerContext> = client.create().unwrap();
+    producer.init_transactions(PATIENCE).unwrap();
+    for transaction in 0..6_usize {
+        producer.begin_transaction().unwrap();
+        for n in 0..10 {
+            let line = line(transaction / 2 * 10 + n, now());
+            let record: BaseRecord<'_, (), str> = BaseRecord::to(&topic.name).partition(0).payload(&line);
+            producer.send(record).map_err(|(error, _)| error).unwrap();
+        }
+        match transaction % 2 {
+            0 => producer.commit_transaction(PATIENCE).unwrap(),
+            _ => producer.abort_transaction(PATIENCE).unwrap(),
+        }
+    }
+    let mut worker = topic.worker();
+    worker.read(30);
+    worker.run_for(Duration::from_millis(300));
+    assert_eq!(worker.numbers(), (0..30).collect::<Vec<_>>());
+    assert_eq!(worker.health.now().lost, 0, "the ends of transactions have offsets and are no lines");
+}
+
+#[test]
 fn what_is_no_line_stops_nothing() {
     let Some(topic) = Topic::shared("broken", 1) else { return };
     let producer = producer(&topic.brokers, "none");
@@ -71,7 +100,7 @@ fn what_is_no_line_stops_nothing() {
         send(&producer, &topic.name, 0, payload);
     }
     send(&producer, &topic.name, 0, Some(line(0, now()).as_bytes()));
-    rdkafka::producer::Producer::flush(&producer, PATIENCE).unwrap();
+    producer.flush(PATIENCE).unwrap();
     let mut worker = topic.worker();
     let lines = |worker: &Worker| worker.batches.iter().map(engine::Tuple::records).sum::<u64>();
     worker.run_until("six lines", |worker| lines(worker) >= 6);

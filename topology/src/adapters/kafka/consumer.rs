@@ -5,12 +5,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerGroupMetadata};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError as Cause, KafkaResult};
 use rdkafka::message::Message as _;
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::committer::Committer;
 use super::config::KafkaConfig;
 use super::context::{Change, Context};
 use super::error::{KafkaError, missing_topic};
@@ -38,8 +39,7 @@ pub struct Partitions {
     next: HashMap<i32, i64>,
     paused: HashSet<i32>,
     changes: VecDeque<UnderWay>,
-    /// What came while something else was waited for.
-    waiting: VecDeque<Fetched>,
+    committer: Committer,
     /// Whether something was told to be wrong that the next message puts right.
     troubled: bool,
 }
@@ -180,14 +180,16 @@ impl Partitions {
         let consumer: BaseConsumer<Context> =
             client.create_with_context(Context::new(topic, health)).map_err(|cause| of(&cause))?;
         consumer.subscribe(&[topic]).map_err(|cause| of(&cause))?;
+        let consumer = Arc::new(consumer);
+        let committer = Committer::start(Arc::downgrade(&consumer))?;
         Ok(Self {
-            consumer: Arc::new(consumer),
+            consumer,
+            committer,
             brokers: config.brokers.clone(),
             topic: topic.to_owned(),
             next: HashMap::new(),
             paused: HashSet::new(),
             changes: VecDeque::new(),
-            waiting: VecDeque::new(),
             troubled: false,
         })
     }
@@ -198,18 +200,10 @@ impl Partitions {
 
     /// What is next. It doesn't wait, but for the broker's word where partitions come (2 s at most).
     pub fn poll(&mut self) -> Fetched {
-        if let Some(fetched) = self.waiting.pop_front() {
-            return fetched;
-        }
         if let Some(fetched) = self.change() {
             return fetched;
         }
-        self.fetch(Duration::ZERO)
-    }
-
-    /// Polls librdkafka.
-    fn fetch(&mut self, patience: Duration) -> Fetched {
-        let polled = match self.consumer.poll(patience) {
+        let polled = match self.consumer.poll(Duration::ZERO) {
             None => None,
             Some(Ok(message)) => Some(Ok(Message {
                 partition: message.partition(),
@@ -248,7 +242,7 @@ impl Partitions {
                 false if !reset => return Fetched::Idle,
                 false => {
                     self.made_anew(partition, expected);
-                    self.forget_commits(partition);
+                    self.committer.begin(partition, None);
                 }
             }
         }
@@ -376,29 +370,21 @@ impl Partitions {
                 self.check("take partitions over", self.consumer.incremental_assign(&list));
                 for (&partition, &start) in &starts {
                     self.next.insert(partition, start);
-                    self.forget_commits(partition);
-                    let mut state = self.context().state();
-                    state.reset.remove(&partition);
+                    self.context().state().reset.remove(&partition);
                     // Whoever had it since has come further: what is behind that isn't committed.
-                    if let Some(&offset) = committed_at.get(&partition).filter(|&&offset| offset <= start) {
-                        state.taken.insert(partition, offset);
-                    }
+                    let committed = committed_at.get(&partition).copied().filter(|&offset| offset <= start);
+                    self.committer.begin(partition, committed);
                 }
                 self.context().health.came(partitions);
             }
             UnderWay::Go { partitions, .. } => {
+                self.committer.settle(ANSWER);
                 let list = self.list(partitions.iter().map(|&p| (p, None)));
                 self.check("give partitions up", self.consumer.incremental_unassign(&list));
                 self.forget(&partitions);
                 self.context().health.went(&partitions);
             }
         }
-    }
-
-    fn forget_commits(&self, partition: i32) {
-        let mut state = self.context().state();
-        state.sent.remove(&partition);
-        state.taken.remove(&partition);
     }
 
     fn forget(&mut self, partitions: &[i32]) {
@@ -544,82 +530,19 @@ impl Partitions {
     }
 
     /// Commits where the group is, each with a few words: the offset of the first message that isn't dealt with. It
-    /// returns at once. What was committed before, or further, is left out; what the broker refuses is sent again with the
-    /// next call, so call it with where things stand, every second or so.
+    /// returns at once. What was committed before, or further, is left out, and so are partitions that aren't ours; what the
+    /// broker refuses is dropped, so call it with where things stand, every second or so.
     pub fn commit(&self, positions: &[(i32, i64, &str)]) {
-        let (list, count) = self.to_commit(positions);
-        if count > 0 {
-            self.check("commit offsets", self.consumer.commit(&list, CommitMode::Async));
-        }
+        self.committer.want(positions.iter().filter(|(partition, ..)| self.next.contains_key(partition)));
     }
 
-    /// The same, and waits for the broker's word. What else comes meanwhile comes with later polls.
+    /// The same, and waits until the broker has taken it.
     ///
     /// # Errors
     /// Where it refuses, or says nothing in time.
-    pub fn commit_now(
-        &mut self,
-        positions: &[(i32, i64, &str)],
-        patience: Duration,
-    ) -> Result<(), KafkaError> {
-        let end = Instant::now() + patience;
-        let ours = |context: &Context| {
-            let state = context.state();
-            let is_taken = |&&(partition, offset, _): &&(i32, i64, &str)| {
-                !self.next.contains_key(&partition)
-                    || state.taken.get(&partition).is_some_and(|&taken| taken >= offset)
-            };
-            positions.iter().filter(|position| !is_taken(position)).copied().collect::<Vec<_>>()
-        };
-        let mut missing = ours(self.context());
-        if missing.is_empty() {
-            return Ok(());
-        }
-        // So that what is fetched already doesn't come before the broker's word.
-        let running: Vec<i32> = self.next.keys().copied().filter(|p| !self.paused.contains(p)).collect();
-        let list = self.list(running.iter().map(|&p| (p, None)));
-        self.check("pause partitions", self.consumer.pause(&list));
-        self.context().state().refused = None;
-        loop {
-            self.commit(&missing);
-            match self.fetch(Duration::from_millis(10)) {
-                Fetched::Idle => {}
-                fetched => self.waiting.push_back(fetched),
-            }
-            let state = self.context().state();
-            let all = |&(partition, offset, _): &(i32, i64, &str)| {
-                state.taken.get(&partition).is_some_and(|&taken| taken >= offset)
-            };
-            missing.retain(|position| !all(position));
-            if missing.is_empty() || Instant::now() >= end {
-                break;
-            }
-        }
-        self.check("go on with partitions", self.consumer.resume(&list));
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let refused = self.context().state().refused;
-        let reason = refused.map_or_else(|| "no answer in time".to_owned(), |code| code.to_string());
-        Err(KafkaError::Commit(reason))
-    }
-
-    /// What there is to commit, and how many partitions that are.
-    fn to_commit(&self, positions: &[(i32, i64, &str)]) -> (TopicPartitionList, usize) {
-        let mut state = self.context().state();
-        let mut list = TopicPartitionList::new();
-        for &(partition, offset, metadata) in positions {
-            let newest = state.sent.get(&partition).or(state.taken.get(&partition));
-            if !self.next.contains_key(&partition) || newest.is_some_and(|&newest| newest >= offset) {
-                continue;
-            }
-            let mut element = list.add_partition(&self.topic, partition);
-            element.set_offset(Offset::Offset(offset)).expect("an offset that isn't negative is one");
-            element.set_metadata(metadata);
-            state.sent.insert(partition, offset);
-        }
-        let count = list.count();
-        (list, count)
+    pub fn commit_now(&self, positions: &[(i32, i64, &str)], patience: Duration) -> Result<(), KafkaError> {
+        let ours = positions.iter().filter(|(partition, ..)| self.next.contains_key(partition));
+        self.committer.want_now(&ours.copied().collect::<Vec<_>>(), patience)
     }
 
     /// Who we are in the group now, for a producer that commits our offsets in its transaction.

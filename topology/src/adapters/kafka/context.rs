@@ -1,15 +1,15 @@
 //! What librdkafka calls back with. All of it is called from [`super::Partitions::poll`], on the caller's thread.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use rdkafka::error::{KafkaError as Cause, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError as Cause, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
+use rdkafka::{ClientContext, Statistics, TopicPartitionList};
 
 use super::health::KafkaHealth;
 
@@ -33,12 +33,6 @@ pub(super) struct Context {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) changes: VecDeque<Change>,
-    /// By partition the newest offset that was sent to be committed and isn't refused.
-    pub(super) sent: HashMap<i32, i64>,
-    /// By partition the newest offset of which the broker said yes.
-    pub(super) taken: HashMap<i32, i64>,
-    /// Why the last commit was refused.
-    pub(super) refused: Option<RDKafkaErrorCode>,
     /// Partitions whose next message no longer exists.
     pub(super) reset: HashSet<i32>,
 }
@@ -126,31 +120,6 @@ impl ConsumerContext for Context {
             Change::Go { partitions, lost: consumer.assignment_lost() }
         };
         self.state().changes.push_back(change);
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let mut state = self.state();
-        if let Err(error) = &result {
-            let code = error.rdkafka_error_code();
-            // There was nothing to commit.
-            if code == Some(RDKafkaErrorCode::NoOffset) {
-                return;
-            }
-            tracing::debug!(%error, "offsets weren't committed; they are tried again");
-            state.refused = code.or(Some(RDKafkaErrorCode::Fail));
-        }
-        for element in offsets.elements() {
-            let partition = element.partition();
-            match (&result, element.error(), element.offset()) {
-                (Ok(()), Ok(()), Offset::Offset(offset)) => {
-                    state.taken.insert(partition, offset);
-                }
-                // What is refused is sent again.
-                _ => {
-                    state.sent.remove(&partition);
-                }
-            }
-        }
     }
 }
 

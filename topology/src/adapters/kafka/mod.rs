@@ -9,6 +9,7 @@
 //! itself whatever fails. [`KafkaHealth`] says in words what is wrong meanwhile.
 
 mod admin;
+mod committer;
 mod config;
 mod consumer;
 mod context;

@@ -406,14 +406,11 @@ impl KafkaLines {
         }
     }
 
-    fn commit_now(&mut self) {
-        let Some(mut partitions) = self.partitions.take() else { return };
-        if let Some(positions) = self.positions()
-            && let Err(error) = partitions.commit_now(&positions, COMMIT)
-        {
+    fn commit_now(&self) {
+        let (Some(positions), Some(partitions)) = (self.positions(), &self.partitions) else { return };
+        if let Err(error) = partitions.commit_now(&positions, COMMIT) {
             tracing::warn!(%error, "what isn't committed is read again; the journal knows what is dealt with");
         }
-        self.partitions = Some(partitions);
     }
 }
 

@@ -58,6 +58,8 @@ struct Input {
     live_from: i64,
     /// Whether all of that is read.
     is_filled: bool,
+    /// Whether nothing was there behind its newest message.
+    at_end: bool,
     /// What came behind it while others were still filling.
     stash: Vec<Message>,
     /// The time of its newest item.
@@ -112,6 +114,7 @@ impl Reading {
             Input {
                 live_from,
                 is_filled,
+                at_end: false,
                 stash: Vec::new(),
                 second: None,
                 gathered: Lines::default(),
@@ -152,8 +155,13 @@ impl Reading {
         let partitions: Vec<i32> = self.inputs.keys().copied().collect();
         for partition in partitions {
             self.aligner.add(partition);
-            let stash = self.inputs.get_mut(&partition).map(|input| std::mem::take(&mut input.stash));
-            stash.into_iter().flatten().for_each(|message| self.message(message, now));
+            let Some(input) = self.inputs.get_mut(&partition) else { continue };
+            let (stash, at_end) = (std::mem::take(&mut input.stash), input.at_end);
+            stash.into_iter().for_each(|message| self.message(message, now));
+            // Kafka says it once for each end.
+            if at_end {
+                self.caught_up(partition);
+            }
         }
     }
 
@@ -162,6 +170,7 @@ impl Reading {
         let Some(input) = self.inputs.get_mut(&message.partition) else { return };
         let partition = message.partition;
         input.is_filled |= message.offset >= input.live_from;
+        input.at_end = false;
         if self.filling && input.is_filled {
             input.stash.push(message);
             self.aligner.caught_up(partition);
@@ -182,7 +191,7 @@ impl Reading {
     /// A partition has no more at the moment.
     pub(super) fn caught_up(&mut self, partition: i32) {
         if let Some(input) = self.inputs.get_mut(&partition) {
-            input.is_filled = true;
+            (input.is_filled, input.at_end) = (true, true);
         }
         self.aligner.caught_up(partition);
     }
@@ -340,7 +349,7 @@ mod tests {
         reading.caught_up(2);
         assert!(reading.is_filled());
         reading.go_live(at(1011));
-        (0..3).for_each(|partition| reading.caught_up(partition));
+        (0..2).for_each(|partition| reading.caught_up(partition));
         assert_eq!(all(&mut reading, at(1011)), [(0, 14, 2, false), (1, 6, 1, false)]);
     }
 
