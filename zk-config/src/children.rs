@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
-use zookeeper_client::{AddWatchMode, Client, Error as Cause};
+use zookeeper_client::{Client, Error as Cause};
 
-use crate::duty::{Duty, events};
+use crate::duty::Duty;
 use crate::tell::Teller;
+use crate::watcher::Watcher;
 
 /// After this time we look again, whether or not a change was told.
-pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(30);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(300);
 
 /// A child of a node that is watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,14 +39,15 @@ impl WatchedChildren {
 
 impl Duty for WatchedChildren {
     async fn serve(&mut self, client: &Client) -> Result<(), Cause> {
-        let mut watcher = client.watch(&self.path, AddWatchMode::PersistentRecursive).await?;
+        let path = self.path.clone();
+        let mut watcher = Watcher::recursive(client, &path).await?;
         loop {
-            let children = list(client, &self.path).await?;
+            let children = list(client, &path).await?;
             if self.told.as_ref() != Some(&children) {
                 self.teller.tell(children.clone());
                 self.told = Some(children);
             }
-            if let Ok(changed) = timeout(LOOK_AGAIN, events(&mut watcher)).await {
+            if let Ok(changed) = timeout(LOOK_AGAIN, watcher.events()).await {
                 changed?;
             }
         }

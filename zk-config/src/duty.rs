@@ -4,13 +4,10 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout_at};
-use zookeeper_client::{Client, Error as Cause, EventType, PersistentWatcher, SessionState};
+use tokio::time::{Instant, sleep};
+use zookeeper_client::{Client, Error as Cause};
 
 use crate::session::{Backoff, Sessions};
-
-/// How long changes that come together are gathered.
-const GATHER: Duration = Duration::from_millis(20);
 
 /// What is done in each session.
 pub(crate) trait Duty: Send {
@@ -67,28 +64,4 @@ async fn finish(mut duty: impl Duty, client: &Client, backoff: &mut Backoff) {
         }
         sleep(backoff.next()).await;
     }
-}
-
-/// Waits until something may have changed: an event, or a connection that was lost and is back, for events of that
-/// time don't come (ZOOKEEPER-4698).
-pub(crate) async fn event(watcher: &mut PersistentWatcher) -> Result<(), Cause> {
-    loop {
-        let event = watcher.changed().await;
-        if event.event_type != EventType::Session || event.session_state == SessionState::SyncConnected {
-            return Ok(());
-        }
-        if event.session_state.is_terminated() {
-            return Err(Cause::SessionExpired);
-        }
-    }
-}
-
-/// The same, with all that comes right behind the first one.
-pub(crate) async fn events(watcher: &mut PersistentWatcher) -> Result<(), Cause> {
-    event(watcher).await?;
-    let until = Instant::now() + GATHER;
-    while let Ok(more) = timeout_at(until, event(watcher)).await {
-        more?;
-    }
-    Ok(())
 }

@@ -11,13 +11,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
-use zookeeper_client::{AddWatchMode, Client, Error as Cause, MultiWriteError, PersistentWatcher};
+use zookeeper_client::{Client, Error as Cause, MultiWriteError};
 
-use crate::duty::{Duty, event};
+use crate::duty::Duty;
 use crate::ephemeral::passed_over;
+use crate::running::Running;
 use crate::session::{ensure_parent, ephemeral};
 use crate::tell::Teller;
-use crate::zookeeper::Running;
+use crate::watcher::Watcher;
 use crate::{Ensemble, Error};
 
 /// What happens to a candidate.
@@ -133,7 +134,8 @@ pub(crate) struct Candidate {
 impl Duty for Candidate {
     async fn serve(&mut self, client: &Client) -> Result<(), Cause> {
         let session = client.session_id().0;
-        let mut watcher = client.watch(&self.path, AddWatchMode::Persistent).await?;
+        let path = self.path.clone();
+        let mut watcher = Watcher::new(client, &path).await?;
         loop {
             let Some(stat) = client.check_stat(&self.path).await? else {
                 match client.create(&self.path, &self.data, &ephemeral(&self.ensemble)).await {
@@ -150,7 +152,7 @@ impl Duty for Candidate {
                 self.spent = Some(stat.czxid);
                 self.reign(client, &mut watcher, stat.czxid).await?;
             } else {
-                event(&mut watcher).await?;
+                watcher.event().await?;
             }
         }
     }
@@ -168,7 +170,7 @@ impl Duty for Candidate {
 
 impl Candidate {
     /// Is the owner for as long as that is certain, and tells when it begins and when it ends.
-    async fn reign(&self, client: &Client, watcher: &mut PersistentWatcher, czxid: i64) -> Result<(), Cause> {
+    async fn reign(&self, client: &Client, watcher: &mut Watcher<'_>, czxid: i64) -> Result<(), Cause> {
         let epoch = czxid.cast_unsigned();
         let certain_for = client.session_timeout() * 2 / 3;
         let interval = client.session_timeout() / 6;
@@ -203,7 +205,7 @@ impl Candidate {
             tokio::select! {
                 biased;
                 () = sleep(until.saturating_duration_since(Instant::now())) => break Ok(unheard(certain_for)),
-                changed = event(watcher) => if let Err(cause) = changed { break Err(cause) },
+                changed = watcher.event() => if let Err(cause) = changed { break Err(cause) },
                 () = sleep(rest) => {}
             }
         };

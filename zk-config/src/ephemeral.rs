@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use zookeeper_client::{AddWatchMode, Client, Error as Cause, Stat};
+use zookeeper_client::{Client, Error as Cause, Stat};
 
-use crate::duty::{Duty, event};
+use crate::duty::Duty;
+use crate::running::Running;
 use crate::session::{ensure_parent, ephemeral};
-use crate::zookeeper::Running;
+use crate::watcher::Watcher;
 use crate::{Ensemble, Error};
 
 /// An ephemeral node that is kept over every session until this is dropped.
@@ -159,11 +160,12 @@ pub(crate) fn passed_over<T>(done: Result<(), Cause>, go_on: T) -> Result<T, Cau
 impl Duty for Kept {
     async fn serve(&mut self, client: &Client) -> Result<(), Cause> {
         let session = client.session_id().0;
-        let mut watcher = client.watch(&self.path, AddWatchMode::Persistent).await?;
+        let path = self.path.clone();
+        let mut watcher = Watcher::new(client, &path).await?;
         loop {
             if self.step(client, session).await? {
                 tokio::select! {
-                    changed = event(&mut watcher) => changed?,
+                    changed = watcher.event() => changed?,
                     _ = self.data.changed() => {}
                 }
             }

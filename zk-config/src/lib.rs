@@ -23,9 +23,11 @@ mod ensemble;
 mod ephemeral;
 mod error;
 mod history;
+mod running;
 mod session;
 mod settings;
 mod tell;
+mod watcher;
 mod zookeeper;
 
 pub use agents::{AgentData, AgentNode, ListedAgent, ORIGINAL_PORT};

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use model::units::Moment;
 use tokio::time::timeout;
-use zookeeper_client::{AddWatchMode, Client, Error as Cause, MultiWriteError, MultiWriteResult, Stat};
+use zookeeper_client::{Client, Error as Cause, MultiWriteError, MultiWriteResult, Stat};
 
 use crate::children::LOOK_AGAIN;
-use crate::duty::{Duty, events};
+use crate::duty::Duty;
 use crate::history::{self, Record};
 use crate::session::{ensure, persistent};
 use crate::tell::Teller;
+use crate::watcher::Watcher;
 use crate::{Ensemble, Error};
 
 /// The node with the settings, below the root.
@@ -76,7 +77,7 @@ pub(crate) struct WatchedSettings {
 impl Duty for WatchedSettings {
     async fn serve(&mut self, client: &Client) -> Result<(), Cause> {
         let path = self.ensemble.path(CONFIG);
-        let mut watcher = client.watch(&path, AddWatchMode::PersistentRecursive).await?;
+        let mut watcher = Watcher::recursive(client, &path).await?;
         loop {
             let seen = match client.get_data(&path).await {
                 Ok((text, stat)) => SettingsSeen::Node(ConfigNode::new(text, &stat)),
@@ -88,7 +89,7 @@ impl Duty for WatchedSettings {
                 self.teller.tell(seen.clone());
                 self.told = Some(seen);
             }
-            if let Ok(changed) = timeout(LOOK_AGAIN, events(&mut watcher)).await {
+            if let Ok(changed) = timeout(LOOK_AGAIN, watcher.events()).await {
                 changed?;
             }
         }

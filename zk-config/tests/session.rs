@@ -69,7 +69,6 @@ fn everything_goes_on_after_a_session_expired() {
 fn a_connection_that_is_cut_costs_nothing_but_time() {
     let Some((_servers, direct)) = place() else { return };
     let line = Line::to(&direct.servers);
-    tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).init();
     // Long enough that this session never expires.
     let behind_line =
         Ensemble { servers: line.url(), session_timeout: Duration::from_secs(20), ..direct.clone() };

@@ -18,7 +18,8 @@ use real_servers::Servers;
 use zk_config::{Ensemble, ZooKeeper};
 use zookeeper_client::Client;
 
-/// How long anything may take; far more than it does.
+/// How long anything may take; far more than it does, and less than the time after which watches look again by
+/// themselves.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// The session timeout in tests.
 pub(crate) const SESSION: Duration = Duration::from_secs(2);
