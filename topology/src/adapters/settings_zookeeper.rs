@@ -8,6 +8,7 @@
 //! Where there is no node at the start it is created: from what held here before, else from the seed (the settings'
 //! file), else from the defaults.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -38,6 +39,8 @@ const SHORT_PATIENCE: Duration = Duration::from_secs(5);
 const AWAY_HEALS_WITHIN: i64 = 2_000;
 /// What is said of settings, and of their place.
 const PLACE: &str = "ZooKeeper";
+/// So many versions wait to be recorded at most; more come only where each write is followed by an outage.
+const MOST_UNRECORDED: usize = 16;
 /// Who wrote a version that nobody recorded.
 const SOMEBODY: &str = "unknown (written directly)";
 const MISSING: &str = "there is no node for them any more; write them with `ccfirewall settings set --file FILE`, or \
@@ -60,8 +63,8 @@ pub struct SettingsZooKeeper {
 struct News {
     seen: Mutex<Option<Looked>>,
     state: Mutex<State>,
-    /// What was accepted and couldn't be recorded yet.
-    unrecorded: Mutex<Option<ConfigNode>>,
+    /// What was accepted and isn't recorded yet, the oldest first.
+    unrecorded: Mutex<VecDeque<ConfigNode>>,
     tell: Sender<()>,
 }
 
@@ -143,7 +146,7 @@ impl SettingsZooKeeper {
         let news = Arc::new(News {
             seen: Mutex::new(None),
             state: Mutex::new(zookeeper.state()),
-            unrecorded: Mutex::new(None),
+            unrecorded: Mutex::default(),
             tell,
         });
         let watches = [watch_settings(zookeeper, &news)?, watch_state(zookeeper, &news)?];
@@ -254,7 +257,7 @@ fn watch_settings(zookeeper: &ZooKeeper, news: &Arc<News>) -> Result<Watch, Erro
             _ => None,
         };
         let looked = Looked::at(seen);
-        *locked(&news.unrecorded) = node.filter(|_| looked.content.is_ok());
+        locked(&news.unrecorded).extend(node.filter(|_| looked.content.is_ok()));
         *locked(&news.seen) = Some(looked);
         // Where it is full already, it will be looked at.
         let _ = news.tell.try_send(());
@@ -276,15 +279,19 @@ fn watch_state(zookeeper: &ZooKeeper, news: &Arc<News>) -> Result<Watch, Error> 
 
 /// Puts what was accepted into the history, where it isn't there. Without ZooKeeper that is done when it is back.
 fn record(zookeeper: &ZooKeeper, news: &News) {
-    let Some(node) = locked(&news.unrecorded).take() else { return };
-    match zookeeper.record_accepted(&node, SOMEBODY) {
-        Ok(()) => {}
-        Err(Error::Away { .. }) => {
-            // What came meanwhile is newer.
-            locked(&news.unrecorded).get_or_insert(node);
-        }
-        Err(error) => {
-            tracing::warn!("version {} of the settings isn't in the history: {error}", node.version)
+    loop {
+        let Some(node) = locked(&news.unrecorded).pop_front() else { return };
+        match zookeeper.record_accepted(&node, SOMEBODY) {
+            Ok(()) => {}
+            Err(Error::Away { .. }) => {
+                let mut unrecorded = locked(&news.unrecorded);
+                unrecorded.push_front(node);
+                unrecorded.truncate(MOST_UNRECORDED);
+                return;
+            }
+            Err(error) => {
+                tracing::warn!("version {} of the settings isn't in the history: {error}", node.version);
+            }
         }
     }
 }
