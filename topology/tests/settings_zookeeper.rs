@@ -123,7 +123,8 @@ fn created_from_the_defaults_and_every_change_holds_at_once() {
         node = zookeeper.write_settings(&format!("{{\"count\": {count}}}"), node.expected(), "ann").unwrap();
         fastest = fastest.min(until(&port, |port| port.load().settings().count.get() == count));
     }
-    // Whoever looked every 50 ms would hardly ever be as fast. A busy machine may take longer now and then.
+    // Each write follows the one before at once, so looking every 50 ms would take nearly 50 ms each time. A busy
+    // machine may take longer now and then.
     assert!(fastest < Duration::from_millis(20), "{fastest:?}");
     assert!(port.load().settings().guards(&"192.0.2.1".parse().unwrap()), "what the machine needs stays");
     drop(watch);
