@@ -123,9 +123,9 @@ fn created_from_the_defaults_and_every_change_holds_at_once() {
         node = zookeeper.write_settings(&format!("{{\"count\": {count}}}"), node.expected(), "ann").unwrap();
         fastest = fastest.min(until(&port, |port| port.load().settings().count.get() == count));
     }
-    // Each write follows the one before at once, so looking every 50 ms would take nearly 50 ms each time. A busy
-    // machine may take longer now and then.
-    assert!(fastest < Duration::from_millis(20), "{fastest:?}");
+    // Each write follows the one before at once, so looking every second would take nearly a second each
+    // time. A busy machine may take longer now and then.
+    assert!(fastest < Duration::from_millis(200), "{fastest:?}");
     assert!(port.load().settings().guards(&"192.0.2.1".parse().unwrap()), "what the machine needs stays");
     drop(watch);
     assert_eq!(status.load().errors.len(), 0);

@@ -37,6 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const SHORT_PATIENCE: Duration = Duration::from_secs(5);
 /// So long ZooKeeper must be away before anybody is told, in milliseconds: electing another leader takes less.
 const AWAY_HEALS_WITHIN: i64 = 2_000;
+/// How often it is looked whether anything is to be told or kept; what is new is told by ZooKeeper.
+const LOOK: Duration = Duration::from_secs(1);
 /// What is said of settings, and of their place.
 const PLACE: &str = "ZooKeeper";
 /// So many versions wait to be recorded at most; more come only where each write is followed by an outage.
@@ -118,6 +120,7 @@ impl SettingsZooKeeper {
         let patience = if kept.is_some() { SHORT_PATIENCE } else { PATIENCE };
         let found = zookeeper.wait_connected(patience).map_err(anyhow::Error::from);
         let found = found.and_then(|()| first(zookeeper, seed, kept.as_ref().map(|(_, bytes)| &**bytes)));
+        let node = found.as_ref().ok().cloned();
         let looked = match (found, &kept) {
             (Ok(node), _) => Looked::at_node(node),
             (Err(error), Some(_)) => {
@@ -128,6 +131,8 @@ impl SettingsZooKeeper {
             }
         };
         let about = About { place: PLACE.to_owned(), last_good, heals_within: 0 };
+        // The watch may see another version already.
+        let unrecorded = node.filter(|_| looked.content.is_ok()).into_iter().collect();
         let in_force = match (looked.content, kept) {
             (Ok(good), _) => {
                 let (parsed, bytes) = *good;
@@ -146,7 +151,7 @@ impl SettingsZooKeeper {
         let news = Arc::new(News {
             seen: Mutex::new(None),
             state: Mutex::new(zookeeper.state()),
-            unrecorded: Mutex::default(),
+            unrecorded: Mutex::new(unrecorded),
             tell,
         });
         let watches = [watch_settings(zookeeper, &news)?, watch_state(zookeeper, &news)?];
@@ -197,6 +202,10 @@ impl SettingsZooKeeper {
 impl SettingsSource for SettingsZooKeeper {
     fn news(&self) -> Receiver<()> {
         self.told.clone()
+    }
+
+    fn look_every(&self) -> Duration {
+        LOOK
     }
 
     fn step(&mut self, now: Moment) {
