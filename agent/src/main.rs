@@ -33,7 +33,10 @@ fn main() -> ExitCode {
 
 fn start_logging(verbose: u8) {
     let level = ["info", "debug", "trace"][usize::from(verbose).min(2)];
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    // Libraries talk too much to be heard beside us, unless everything is asked for.
+    let libraries = if verbose > 1 { "trace" } else { "warn" };
+    let filter = format!("{libraries},agent={level},ccfirewall_agent={level},zk_config={level}");
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -75,14 +75,14 @@ fn zookeeper() {
     );
     check_errors(
         &format!(
-            "[zookeeper]\nservers = 'a'\nroot = 'x'\nsession_timeout = 0\ncert = 'c'\nkye = 1\n{SOURCE}"
+            "[zookeeper]\nservers = 'a'\nroot = 'x'\nsession_timeout = 0\ncert = 'c'\nauth_fil = 1\n{SOURCE}"
         ),
         &[
             "zookeeper.servers (line 2): must be servers such as \"10.0.0.1:2181,10.0.0.2:2181\", found \"a\"",
             "zookeeper.root (line 3): must be a path such as \"/ccfirewall\", found \"x\"",
             "zookeeper.session_timeout (line 4): must be a whole number of seconds from 1 to 120, found 0",
             "zookeeper.cert (line 5): goes with `key`; give both or none",
-            "zookeeper.kye (line 6): unknown key; did you mean `key`?",
+            "zookeeper.auth_fil (line 6): unknown key; did you mean `auth_file`?",
         ],
     );
     check_error(
@@ -245,7 +245,8 @@ fn all_errors_at_once_in_the_order_of_the_text() {
             "protect.ssh_peer (line 39): unknown key; did you mean `ssh_peers`?",
             "protect.gateway (line 40): must be true or false, found a date or time",
             "quux (line 41): unknown key; docs/configuration.md has them all. Here there are state, \
-             settings, dry_run, [[source]], [kafka], [agent], [[agents]], [http], [store], [geoip], [limits], [protect]",
+             settings, dry_run, [[source]], [kafka], [agent], [[agents]], [registered_agents], [worker], [http], \
+             [store], [zookeeper], [geoip], [limits], [protect]",
         ],
     );
 }

@@ -252,7 +252,7 @@ fn what_is_no_file_to_read() {
     };
     check(&|_| {}, "the file isn't there");
     check(&|path| fs::create_dir(path).unwrap(), "it is no plain file");
-    check(&|path| symlink(path, path).unwrap(), "it can't be read");
+    check(&|path| symlink(path, path).unwrap(), "they can't be read");
     check(&|path| fs::File::create(path).unwrap().set_len(LONGEST + 1).unwrap(), "longer than 16 MiB");
     // Whoever opens a pipe in the usual way waits for a writer.
     let pipe = |path: &Path| {

@@ -9,6 +9,7 @@ mod look;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bolts::ports::{Notifier, SettingsPort};
 use crossbeam_channel::{Receiver, never};
@@ -27,6 +28,9 @@ pub const LAST_GOOD: &str = "settings.last-good.json";
 
 /// So long something must be wrong before anybody is told, in milliseconds.
 const HEALS_WITHIN: i64 = 300;
+
+/// How often the file is looked at.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// The settings of a file, watched.
 pub struct SettingsFile {
@@ -87,6 +91,10 @@ impl SettingsSource for SettingsFile {
     /// A file has to be looked at: no system tells of all changes (a symlink above it, a network's file system).
     fn news(&self) -> Receiver<()> {
         never()
+    }
+
+    fn look_every(&self) -> Duration {
+        LOOK
     }
 
     fn step(&mut self, now: Moment) {

@@ -1,5 +1,5 @@
-//! The thread that keeps the settings in force up to date: it goes to their source whenever that has news and every
-//! 50 ms, and every 5 s it looks for addresses that this machine needs.
+//! The thread that keeps the settings in force up to date: it goes to their source whenever that has news, and as often
+//! as the source wants it, and every 5 s it looks for addresses that this machine needs.
 
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -16,15 +16,16 @@ pub trait SettingsSource: Send + 'static {
     /// What tells that there is something new.
     fn news(&self) -> Receiver<()>;
 
-    /// Puts in force what is new, and tells what is wrong. Called every 50 ms or so; `now` is the clock.
+    /// How often it has to be gone to where it tells nothing.
+    fn look_every(&self) -> Duration;
+
+    /// Puts in force what is new, and tells what is wrong; `now` is the clock.
     fn step(&mut self, now: Moment);
 
     /// Says which addresses the machine itself needs. Where they are others than before, they come into force.
     fn protect(&mut self, guards: Vec<(Network, Guard)>);
 }
 
-/// How often the source is gone to where it tells nothing.
-const LOOK: Duration = Duration::from_millis(50);
 /// How often addresses to protect are looked for.
 const SCAN: Duration = Duration::from_secs(5);
 
@@ -44,14 +45,14 @@ impl SettingsWatch {
     pub fn start(mut source: impl SettingsSource, mut guards: HostGuards) -> io::Result<Self> {
         source.protect(guards.scan(Instant::now()));
         let (stop, stopped) = bounded::<()>(0);
-        let news = source.news();
+        let (news, look) = (source.news(), source.look_every());
         let watch = move || {
             let mut scanned = Instant::now();
             loop {
                 select! {
                     recv(stopped) -> _ => break,
                     recv(news) -> _ => {}
-                    default(LOOK) => {}
+                    default(look) => {}
                 }
                 source.step(now());
                 if scanned.elapsed() >= SCAN {

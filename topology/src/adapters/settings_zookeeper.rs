@@ -8,6 +8,7 @@
 //! Where there is no node at the start it is created: from what held here before, else from the seed (the settings'
 //! file), else from the defaults.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -36,8 +37,12 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const SHORT_PATIENCE: Duration = Duration::from_secs(5);
 /// So long ZooKeeper must be away before anybody is told, in milliseconds: electing another leader takes less.
 const AWAY_HEALS_WITHIN: i64 = 2_000;
+/// How often it is looked whether anything is to be told or kept; what is new is told by ZooKeeper.
+const LOOK: Duration = Duration::from_secs(1);
 /// What is said of settings, and of their place.
 const PLACE: &str = "ZooKeeper";
+/// So many versions wait to be recorded at most; more come only where each write is followed by an outage.
+const MOST_UNRECORDED: usize = 16;
 /// Who wrote a version that nobody recorded.
 const SOMEBODY: &str = "unknown (written directly)";
 const MISSING: &str = "there is no node for them any more; write them with `ccfirewall settings set --file FILE`, or \
@@ -60,8 +65,8 @@ pub struct SettingsZooKeeper {
 struct News {
     seen: Mutex<Option<Looked>>,
     state: Mutex<State>,
-    /// What was accepted and couldn't be recorded yet.
-    unrecorded: Mutex<Option<ConfigNode>>,
+    /// What was accepted and isn't recorded yet, the oldest first.
+    unrecorded: Mutex<VecDeque<ConfigNode>>,
     tell: Sender<()>,
 }
 
@@ -115,6 +120,7 @@ impl SettingsZooKeeper {
         let patience = if kept.is_some() { SHORT_PATIENCE } else { PATIENCE };
         let found = zookeeper.wait_connected(patience).map_err(anyhow::Error::from);
         let found = found.and_then(|()| first(zookeeper, seed, kept.as_ref().map(|(_, bytes)| &**bytes)));
+        let node = found.as_ref().ok().cloned();
         let looked = match (found, &kept) {
             (Ok(node), _) => Looked::at_node(node),
             (Err(error), Some(_)) => {
@@ -125,6 +131,8 @@ impl SettingsZooKeeper {
             }
         };
         let about = About { place: PLACE.to_owned(), last_good, heals_within: 0 };
+        // The watch may see another version already.
+        let unrecorded = node.filter(|_| looked.content.is_ok()).into_iter().collect();
         let in_force = match (looked.content, kept) {
             (Ok(good), _) => {
                 let (parsed, bytes) = *good;
@@ -143,7 +151,7 @@ impl SettingsZooKeeper {
         let news = Arc::new(News {
             seen: Mutex::new(None),
             state: Mutex::new(zookeeper.state()),
-            unrecorded: Mutex::new(None),
+            unrecorded: Mutex::new(unrecorded),
             tell,
         });
         let watches = [watch_settings(zookeeper, &news)?, watch_state(zookeeper, &news)?];
@@ -194,6 +202,10 @@ impl SettingsZooKeeper {
 impl SettingsSource for SettingsZooKeeper {
     fn news(&self) -> Receiver<()> {
         self.told.clone()
+    }
+
+    fn look_every(&self) -> Duration {
+        LOOK
     }
 
     fn step(&mut self, now: Moment) {
@@ -254,7 +266,7 @@ fn watch_settings(zookeeper: &ZooKeeper, news: &Arc<News>) -> Result<Watch, Erro
             _ => None,
         };
         let looked = Looked::at(seen);
-        *locked(&news.unrecorded) = node.filter(|_| looked.content.is_ok());
+        locked(&news.unrecorded).extend(node.filter(|_| looked.content.is_ok()));
         *locked(&news.seen) = Some(looked);
         // Where it is full already, it will be looked at.
         let _ = news.tell.try_send(());
@@ -276,15 +288,19 @@ fn watch_state(zookeeper: &ZooKeeper, news: &Arc<News>) -> Result<Watch, Error> 
 
 /// Puts what was accepted into the history, where it isn't there. Without ZooKeeper that is done when it is back.
 fn record(zookeeper: &ZooKeeper, news: &News) {
-    let Some(node) = locked(&news.unrecorded).take() else { return };
-    match zookeeper.record_accepted(&node, SOMEBODY) {
-        Ok(()) => {}
-        Err(Error::Away { .. }) => {
-            // What came meanwhile is newer.
-            locked(&news.unrecorded).get_or_insert(node);
-        }
-        Err(error) => {
-            tracing::warn!("version {} of the settings isn't in the history: {error}", node.version)
+    loop {
+        let Some(node) = locked(&news.unrecorded).pop_front() else { return };
+        match zookeeper.record_accepted(&node, SOMEBODY) {
+            Ok(()) => {}
+            Err(Error::Away { .. }) => {
+                let mut unrecorded = locked(&news.unrecorded);
+                unrecorded.push_front(node);
+                unrecorded.truncate(MOST_UNRECORDED);
+                return;
+            }
+            Err(error) => {
+                tracing::warn!("version {} of the settings isn't in the history: {error}", node.version);
+            }
         }
     }
 }

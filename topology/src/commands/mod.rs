@@ -146,7 +146,11 @@ fn start_logging(verbose: u8, logs: Logs) {
         2 => "debug",
         _ => "trace",
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    // Libraries talk too much to be heard beside us, unless everything is asked for.
+    let libraries = if verbose > 2 { "trace" } else { "warn" };
+    let ours = ["agent", "bolts", "ccfirewall", "engine", "model", "topology", "zk_config"];
+    let filter = ours.iter().fold(libraries.to_owned(), |filter, ours| format!("{filter},{ours}={level}"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -287,6 +287,12 @@ impl Config {
                 "a MySQL database (`url` in [store]): whoever owns the bans next must find them there",
             );
         }
+        if role == Role::Analyse && self.registered_agents.is_none() && self.agents.is_empty() {
+            lacks.push(
+                "the role `analyse` needs agents: [registered_agents] for those in ZooKeeper, or [[agents]]"
+                    .to_owned(),
+            );
+        }
         if self.dry_run && role == Role::Analyse {
             lacks.push("a dry run is for one worker: `dry_run` goes with the role `all`".to_owned());
         }

@@ -115,6 +115,8 @@ impl Worker {
     /// Where the configuration lacks something, ZooKeeper has no settings, or the system refuses. Kafka and the database
     /// may come later.
     pub fn start(config: Config) -> anyhow::Result<Self> {
+        // Workers of one host would all fight for its kernel: there the bans are an agent's own process's.
+        let config = Config { agent: None, ..config };
         if let Some(lacks) = config.lacks().first() {
             bail!("{lacks}");
         }

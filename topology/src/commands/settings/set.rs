@@ -1,7 +1,7 @@
 //! `ccfirewall settings get` and `set`, and how anything is written: checked, shown, and only over what was read.
 
 use std::io::{self, IsTerminal as _, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use model::settings::{Settings, SettingsErrors, schema};
@@ -85,7 +85,7 @@ impl Args {
         let usage = |error: anyhow::Error| Failure::usage(error.to_string());
         let key = self.key.as_deref().map(Key::parse).transpose().map_err(usage)?;
         // Before anything is connected: whoever pipes it in may take a while.
-        let whole = self.file.as_ref().map(read).transpose()?;
+        let whole = self.file.as_deref().map(read).transpose()?;
         let store = self.place.open()?;
         let stored = store.read()?;
         if let Some(version) = self.expect {
@@ -104,7 +104,7 @@ impl Args {
     }
 }
 
-fn read(path: &PathBuf) -> anyhow::Result<String> {
+fn read(path: &Path) -> anyhow::Result<String> {
     let bytes = if path.as_os_str() == "-" {
         let mut bytes = Vec::new();
         let limit = whole_file::LONGEST + 1;
