@@ -22,6 +22,15 @@ use crate::tuples::{
     RuledRecord, Ruling,
 };
 
+/// A task, of a worker where there are several.
+type AnalysisTask = (Option<Arc<str>>, usize);
+
+/// How many established keys of a task are active, and when it said so.
+struct Established {
+    keys: u64,
+    said: Moment,
+}
+
 /// A worker that says nothing for so many milliseconds is gone.
 const GONE_AFTER: i64 = 60_000;
 
@@ -32,8 +41,8 @@ pub struct Block {
     replies: Arc<dyn CommandReplies>,
     ledger: Ledger,
     caps: Caps,
-    /// Established and active keys, as each task of analysis last said, and when; by worker and task.
-    established: HashMap<(Option<Arc<str>>, usize), (u64, Moment)>,
+    /// What each task of analysis last said.
+    established: HashMap<AnalysisTask, Established>,
     /// Batches of which some tasks haven't said yet what they found.
     waiting: HashMap<(Arc<str>, u64), Vec<FindingBatch>>,
     now: Moment,
@@ -66,7 +75,8 @@ impl Block {
     fn findings(&mut self, batch: FindingBatch, out: &mut Collector<'_, Ruled>) {
         let Some(live) = &batch.live else { return };
         let (part, of) = live.part;
-        self.established.insert((live.worker.clone(), part), (live.established, live.mark.read_at));
+        let established = Established { keys: live.established, said: live.mark.read_at };
+        self.established.insert((live.worker.clone(), part), established);
         if of == 1 {
             return self.rule(vec![batch], out);
         }
@@ -145,8 +155,8 @@ impl Block {
     /// another's by now.
     fn established(&mut self) -> u64 {
         let now = self.now;
-        self.established.retain(|(worker, _), (_, said)| worker.is_none() || now.0 - said.0 < GONE_AFTER);
-        self.established.values().map(|&(keys, _)| keys).sum()
+        self.established.retain(|(worker, _), task| worker.is_none() || now.0 - task.said.0 < GONE_AFTER);
+        self.established.values().map(|task| task.keys).sum()
     }
 
     /// Ends a ban whose time is over before its timer says so: another one is about to take its place.

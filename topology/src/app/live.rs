@@ -56,7 +56,7 @@ pub struct LiveApp {
     gate: Arc<Gate>,
     room: Arc<Room>,
     /// With ZooKeeper: that nobody else owns the bans.
-    owner: Option<(Arc<Candidacy>, i64)>,
+    owner: Option<(Candidacy, i64)>,
     superseded: Arc<AtomicBool>,
 }
 

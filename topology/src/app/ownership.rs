@@ -1,7 +1,6 @@
 //! Being the one owner of the bans, by ZooKeeper: who created the node `owner` is it, and the zxid of that is its epoch,
 //! which agents and database check.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -62,7 +61,7 @@ pub(super) fn alone(
     zookeeper: &ZooKeeper,
     name: &str,
     session: Duration,
-) -> anyhow::Result<(Arc<Candidacy>, i64)> {
+) -> anyhow::Result<(Candidacy, i64)> {
     let patience = session * 2 + Duration::from_secs(5);
     zookeeper.wait_connected(patience).context("who owns the bans isn't known")?;
     let candidacy = Candidacy::begin(zookeeper, name)?;
@@ -74,5 +73,5 @@ pub(super) fn alone(
             other.unwrap_or_else(|| "unknown".to_owned())
         );
     };
-    Ok((Arc::new(candidacy), epoch))
+    Ok((candidacy, epoch))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::adapters::kafka::KafkaConfig;
@@ -90,7 +91,7 @@ impl Reader {
                 let mut times = TopicPartitionList::new();
                 times.add_partition_offset(&self.topic, 0, Offset::Offset(millis.max(0)))?;
                 let found = self.consumer.offsets_for_times(times, ANSWER)?;
-                found.elements().first().map_or(Offset::End, |found| found.offset())
+                found.elements().first().map_or(Offset::End, TopicPartitionListElem::offset)
             }
         };
         list.add_partition_offset(&self.topic, 0, offset)?;

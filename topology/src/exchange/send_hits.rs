@@ -73,7 +73,7 @@ impl SendHits {
         Self { settings, transactions, handoff, topic, partitions, sources, reading, gathered, sent_at }
     }
 
-    fn gather(&mut self, batch: HitBatch) {
+    fn gather(&mut self, batch: &HitBatch) {
         let Some(mark) = &batch.mark else { return };
         let source = mark.next.file.inode as i32;
         let next = mark.next.offset as i64;
@@ -243,7 +243,7 @@ impl Bolt for SendHits {
 
     fn execute(&mut self, batch: HitBatch, _: &mut Collector<'_, ()>) {
         let at = batch.mark.as_ref().map_or(self.sent_at, |mark| mark.read_at);
-        self.gather(batch);
+        self.gather(&batch);
         if self.gathered.bytes > FULL {
             self.send(at);
         }

@@ -35,7 +35,7 @@ impl Spout for ToldBans {
                     }
                 }
                 Err(error) => {
-                    tracing::error!(offset = read.offset, %error, "a message about bans is passed over")
+                    tracing::error!(offset = read.offset, %error, "a message about bans is passed over");
                 }
             }
         }

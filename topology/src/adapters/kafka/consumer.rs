@@ -162,7 +162,7 @@ impl Partitions {
         }
         client.set("group.id", group);
         client.set("session.timeout.ms", session.to_string());
-        client.set("heartbeat.interval.ms", (session / 4).max(1).to_string());
+        client.set("heartbeat.interval.ms", (session / 12).max(1).to_string());
         client.set("partition.assignment.strategy", "cooperative-sticky");
         client.set("group.protocol", "classic");
         client.set("enable.auto.commit", "false");

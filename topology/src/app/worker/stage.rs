@@ -170,10 +170,7 @@ impl Parts<'_> {
 }
 
 /// A component that is made once: one that broke isn't made anew, but the whole stage.
-pub(super) fn once<T: Send>(component: T) -> impl Fn(&TaskContext) -> T + Send + Sync + 'static
-where
-    T: 'static,
-{
+pub(super) fn once<T: Send + 'static>(component: T) -> impl Fn(&TaskContext) -> T + Send + Sync + 'static {
     let component = Mutex::new(Some(component));
     move |_| {
         let component = component.lock().unwrap_or_else(PoisonError::into_inner).take();
