@@ -64,7 +64,7 @@ class Wrong:
         self.change(found, self.one_of(found, action="warn"), action="block")
 
     def another_rule(self, found):
-        self.change(found, self.one_of(found, rule="global", action="block"), rule="/login")
+        self.change(found, self.one_of(found, rule="/api/*", action="block"), rule="/login")
 
     def an_unknown_rule(self, found):
         self.change(found, self.one_of(found, action="block"), rule="/nothing")
