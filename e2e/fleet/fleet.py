@@ -148,9 +148,11 @@ class HostClient(AgentClient):
 
 
 class Fleet:
-    """Workers that share a topic, settings and a database. `machines` says which roles run on each."""
+    """Workers that share a topic, settings and a database. `machines` says which roles run on each, `agents` the hosts that
+    have an agent; `listed` whether agents are found in ZooKeeper also where none is started here."""
 
-    def __init__(self, binary, home, places, name, topic, machines, settings, format="combined", agents=()):
+    def __init__(self, binary, home, places, name, topic, machines, settings, format="combined", agents=(),
+                 listed=False):
         self.binary, self.home, self.places, self.name, self.topic = binary, home / name, places, name, topic
         self.format = format
         self.root = f"/{name}"
@@ -160,7 +162,7 @@ class Fleet:
         self.mkey_file.chmod(0o600)
         (self.home / "settings.json").write_text(json.dumps(settings))
         self.database = Database(places, name)
-        self.with_agents = bool(agents)
+        self.listed = listed or bool(agents)
         self.workers = [Worker(self, number, role) for number, roles in enumerate(machines, 1) for role in roles]
         self.agents = [Agent(self, host) for host in agents]
 
@@ -168,7 +170,7 @@ class Fleet:
         mysql = self.places.mysql
         (self.home / name / "password").write_text(mysql.password + "\n")
         (self.home / name / "password").chmod(0o600)
-        agents = '[agents]\nmkey_file = "../mkey"' if self.with_agents else ""
+        agents = '[agents]\nmkey_file = "../mkey"' if self.listed else ""
         return f"""
             state = "state"
             settings = "../settings.json"
@@ -190,7 +192,7 @@ class Fleet:
             url = "mysql://{mysql.username}@{mysql.hostname}:{mysql.port}/{self.name}"
             password_file = "password"
             [agent]
-            enabled = {"false" if self.with_agents else "true"}
+            enabled = {"false" if self.listed else "true"}
             enforcer = "dry-run"
             {agents}
             [http]
