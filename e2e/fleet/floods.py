@@ -68,7 +68,9 @@ class Topic:
         from confluent_kafka import Producer
 
         self.producer = Producer({"bootstrap.servers": brokers, "enable.idempotence": True, "linger.ms": 2,
-                                  "delivery.timeout.ms": 120_000, "reconnect.backoff.max.ms": 500})
+                                  "delivery.timeout.ms": 120_000, "reconnect.backoff.max.ms": 500,
+                                  # A broker that is away is part of the test.
+                                  "log_level": 0})
         self.topic, self.partitions, self.random = topic, partitions, random.Random(f"topic {seed}")
         self.lines, self.lost = 0, []
 

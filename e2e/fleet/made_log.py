@@ -23,6 +23,7 @@ THRESHOLDS = {GLOBAL: (5, 12), "/login": (3, 3), "/api/*": (2, 8), "www.example.
 LONG, SHORT = 600, 3
 ALLOWED = "198.19.255.0/24"
 PROXIES = "198.51.100.0/24"
+SHORTEST = 60
 # When the first line is, by which times are told; of no meaning otherwise.
 EPOCH = 1_767_225_600
 
@@ -142,6 +143,8 @@ class Made:
     """The log, line by line, and its clients."""
 
     def __init__(self, lines, seconds, seed, attackers=600):
+        if seconds < SHORTEST:
+            raise ValueError(f"a log of {seconds} s has no room for all kinds of attackers; at least {SHORTEST}")
         self.seconds = seconds
         self.random = random.Random(f"log {seed}")
         self.kinds = Kinds(seed, seconds)
@@ -154,8 +157,6 @@ class Made:
         for number in range(max(attackers // 20, 2)):
             self.allowed(number)
         each = int(0.7 * seconds) // COUNT * COUNT
-        if each < COUNT:
-            raise ValueError(f"{seconds} s are too short for visitors of {COUNT} requests")
         while len(self.lines) < lines:
             self.visitor(each - (self.hosts & 1))
         self.lines.sort(key=lambda line: line[0])
