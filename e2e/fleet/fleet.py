@@ -170,20 +170,24 @@ class Fleet:
         mysql = self.places.mysql
         (self.home / name / "password").write_text(mysql.password + "\n")
         (self.home / name / "password").chmod(0o600)
-        agents = '[agents]\nmkey_file = "../mkey"' if self.listed else ""
+        agents = '[registered_agents]\nmkey_file = "../mkey"' if self.listed else '[agent]\nenforcer = "dry-run"'
         return f"""
             state = "state"
             settings = "../settings.json"
             [worker]
             role = "{role}"
             name = "{name}"
+            [[source]]
+            kafka = "{self.topic}"
+            format = '''{self.format}'''
+            start = "beginning"
             [kafka]
-            brokers = "{self.places.kafka}"
-            topic = "{self.topic}"
+            brokers = ["{self.places.kafka}"]
             group = "{self.name}"
             session_timeout = {SESSION}
-            start = "beginning"
-            format = '''{self.format}'''
+            hits_topic = "{self.name}.hits"
+            findings_topic = "{self.name}.findings"
+            key_bans_topic = "{self.name}.key_bans"
             [zookeeper]
             servers = "{self.places.zookeeper}"
             root = "{self.root}"
@@ -191,9 +195,6 @@ class Fleet:
             [store]
             url = "mysql://{mysql.username}@{mysql.hostname}:{mysql.port}/{self.name}"
             password_file = "password"
-            [agent]
-            enabled = {"false" if self.listed else "true"}
-            enforcer = "dry-run"
             {agents}
             [http]
             listen = "127.0.0.1:0"
