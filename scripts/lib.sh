@@ -58,17 +58,23 @@ need() {
     [[ ${#missing[@]} -eq 0 ]] || install_packages "${missing[@]}"
 }
 
-# need_python_thrift: PyPI's thrift for the python3 that tests call, in a virtual environment of its own.
-need_python_thrift() {
-    local venv
+# need_python PACKAGE==VERSION...: PyPI's packages for the python3 that tests call, in a virtual environment of its own.
+need_python() {
+    local venv package missing=()
     venv=$(target_folder)/python
-    if ! "$venv/bin/python3" -c 'import thrift' 2>/dev/null; then
-        say 'installing with pip into a virtual environment: thrift'
-        python3 -m venv --clear "$venv" 2>/dev/null || {
-            install_packages python3-venv
-            python3 -m venv --clear "$venv"
-        }
-        "$venv/bin/pip" install --quiet --disable-pip-version-check 'thrift==0.25.0'
+    for package in "$@"; do
+        "$venv/bin/python3" -c 'import importlib.metadata as m, sys; p, v = sys.argv[1].split("=="); m.version(p) == v or sys.exit(1)' \
+            "$package" 2>/dev/null || missing+=("$package")
+    done
+    if [[ ${#missing[@]} -gt 0 ]]; then
+        say "installing with pip into a virtual environment: ${missing[*]}"
+        if ! "$venv/bin/pip" --version >/dev/null 2>&1; then
+            python3 -m venv --clear "$venv" 2>/dev/null || {
+                install_packages python3-venv
+                python3 -m venv --clear "$venv"
+            }
+        fi
+        "$venv/bin/pip" install --quiet --disable-pip-version-check "${missing[@]}"
     fi
     PATH=$(cd "$venv/bin" && pwd):$PATH
     export PATH

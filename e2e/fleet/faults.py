@@ -1,0 +1,356 @@
+#!/usr/bin/env python3
+"""Breaks one part of a fleet after the other in the middle of a flood, and compares what is left with a model.
+
+    faults.py --binary PATH [--seed 1] [--only NAME,NAME] [--keep]
+
+Two machines with a worker for each role, two agents, Kafka, three nodes of ZooKeeper and MariaDB; visitors and attackers
+all the time. Each fault is one of the methods of `Faults`; after each, all must be as it should be again within a
+bounded time before the next one comes. At the end `fleet_verdict.py` says whether a ban was lost, doubled, ended early
+or more than a second late, and whether a record was lost or doubled. Exits 0 where all is as it must be.
+"""
+
+import argparse
+import contextlib
+import json
+import pathlib
+import random
+import signal
+import sys
+import time
+
+import fleet  # First, for it says where the other modules are.
+import fleet_verdict
+import floods
+import servers
+from firewall import Failed, folder, wait_for
+from fleet_verdict import SLACK, Disturbance
+from looks import Watch
+
+AGENTS = ("127.0.0.2", "127.0.0.3")
+# All must be as it should be so soon after a fault: the session of a dead worker ends, another one takes over and
+# rebuilds its windows.
+RECOVERED_WITHIN = 40
+SESSION = fleet.SESSION
+TOPIC = "access-log"
+
+
+class Story:
+    """What happened."""
+
+    def __init__(self):
+        self.problems, self.disturbances, self.held_after = [], [], []
+
+
+class Test:
+    def __init__(self, args, home, set_of_servers):
+        self.args, self.servers = args, set_of_servers
+        self.random = random.Random(f"faults {args.seed}")
+        self.story = Story()
+        self.places = fleet.Places(set_of_servers, ensemble=True)
+        self.places.topic(TOPIC)
+        roles = ["match", "analyse"]
+        self.fleet = fleet.Fleet(args.binary, home, self.places, "faults", TOPIC, [roles, roles], floods.settings(),
+                                 agents=AGENTS)
+        self.topic = floods.Topic(self.places.kafka, TOPIC, args.seed)
+        self.writer = floods.Writer(self.topic, args.seed)
+        self.watches = [Watch(agent) for agent in self.fleet.agents]
+
+    def bans(self):
+        """The rows of the bans, which also tell attackers when they may come again."""
+        bans = fleet_verdict.read_bans(self.fleet.database.rows)
+        self.missing = []
+        for burst, found in fleet_verdict.match(self.writer.all_bursts(), bans):
+            if found:
+                self.writer.banned(burst, found[0].end)
+            elif burst.arrived_at and burst.arrived_at < time.time() - fleet_verdict.DECIDED_WITHIN:
+                self.missing.append(burst)
+        return bans
+
+    def not_settled(self, since):
+        """What isn't as it should be."""
+        if self.writer.failure:
+            raise self.writer.failure
+        try:
+            bans = self.bans()
+        except Exception as failure:  # MariaDB may be away.
+            return f"the tables can't be read: {failure}"
+        if self.missing:
+            return f"{len(self.missing)} bursts have led to no ban, as {self.missing[0]}"
+        for watch in self.watches:
+            look = watch.newest(max(since, time.time() - 2))
+            if look is None:
+                return f"{watch.agent.host} can't be asked what it holds"
+            if not look.ready:
+                return f"{watch.agent.host} isn't ready"
+            for ban in bans:
+                if ban.ended_at is None and ban.start < look.before - SLACK and look.after < ban.end - SLACK \
+                        and ban.target not in look.held:
+                    return f"{watch.agent.host} doesn't hold {ban}"
+        return None
+
+    def settle(self, what, seconds=RECOVERED_WITHIN):
+        """Waits until all is as it should be."""
+        since, last = time.time(), None
+
+        def settled():
+            nonlocal last
+            last = self.not_settled(since)
+            return last is None
+
+        try:
+            wait_for(what, settled, seconds, every=0.2)
+        except Failed:
+            raise Failed(f"{seconds} s after {what}: {last}") from None
+
+    @contextlib.contextmanager
+    def disturbed(self, name, agents=()):
+        """Whatever is done in this block disturbs until all has settled after it."""
+        disturbance = Disturbance(name, time.time(), agents=agents)
+        self.story.disturbances.append(disturbance)
+        yield
+        done = time.time()
+        self.settle(name)
+        disturbance.end = time.time()
+        print(f"  {name}: {done - disturbance.begin:.1f} s, all well {disturbance.end - done:.1f} s later", flush=True)
+        # Undisturbed for a moment, so that the next fault doesn't excuse what this one left.
+        self.calm(2.5)
+
+    def calm(self, seconds):
+        until = time.time() + seconds
+        while time.time() < until:
+            self.bans()
+            time.sleep(0.2)
+
+    def flood(self):
+        """Waits until there is something to lose."""
+        def flooded():
+            now = time.time()
+            return sum(ban.ended_at is None and ban.end > now + 3 for ban in self.bans()) >= 5
+
+        wait_for("enough bans are in force", flooded, 20, every=0.2)
+
+    def owner(self):
+        """The worker that owns unblocking."""
+        data, _ = self.keeper.get(f"{self.fleet.root}/owner")
+        return next(worker for worker in self.fleet.workers if worker.name.encode() in data)
+
+    def play(self):
+        fleet.AgentClient.generated()
+        self.keeper = self.places.keeper()
+        try:
+            self.fleet.start()
+            self.writer.start()
+            for watch in self.watches:
+                watch.start()
+            self.settle("the start", 60)
+            self.calm(3)
+            for name in self.args.only:
+                self.flood()
+                self.fleet.must_run()
+                getattr(Faults(self), name)()
+            self.finish()
+        finally:
+            self.writer.ended.set()
+            for watch in self.watches:
+                watch.ended.set()
+            self.fleet.kill()
+            with contextlib.suppress(Exception):
+                self.keeper.stop()
+        return fleet_verdict.judge(self)
+
+    def finish(self):
+        """No more attacks; all bans end, all answers are kept, all lines are counted; then all end in good order."""
+        self.writer.attacks_on = False
+        problems, rows = self.story.problems, self.fleet.database.rows
+        longest = max(floods.LENGTHS)
+
+        def over():
+            bans = self.bans()
+            return not self.missing and all(ban.ended_at is not None for ban in bans)
+
+        def kept():
+            records = sum(visitor.sent // floods.COUNT for visitor in self.writer.visitors)
+            bans = len(self.bans())
+            return rows("SELECT count(*) FROM ip_frequency WHERE alerts = 0")[0][0] >= records and \
+                rows("SELECT count(DISTINCT cuuid) FROM unblock_log")[0][0] >= bans
+
+        for what, condition, seconds in (("all bans are over", over, longest + 15), ("all is in the tables", kept, 15)):
+            try:
+                wait_for(what, condition, seconds, every=0.3)
+            except Failed as failure:
+                problems.append(str(failure))
+            if self.writer.visits_on:
+                self.writer.visits_on = False
+                time.sleep(0.3)
+                self.writer.stop()
+                problems += self.topic.finish()
+        # What is too much would come now.
+        time.sleep(1.5)
+        for watch in self.watches:
+            watch.stop()
+        problems += self.fleet.end()
+
+
+class Faults:
+    """Each method is a fault, but those with an underscore."""
+
+    def __init__(self, test):
+        self.test, self.fleet, self.servers, self.random = test, test.fleet, test.servers, test.random
+
+    def _kill_and_restart(self, worker, name):
+        """Others take over; then it comes again."""
+        with self.test.disturbed(f"{name} ({worker.name}) killed"):
+            worker.kill()
+            time.sleep(SESSION / 2)
+        with self.test.disturbed(f"{name} ({worker.name}) started again"):
+            worker.start()
+            worker.wait_until_ready()
+
+    def match_worker_killed(self):
+        self._kill_and_restart(self.fleet.worker(self.random.choice([1, 2]), "match"), "a match worker")
+
+    def analyse_worker_killed(self):
+        owner = self.test.owner()
+        self._kill_and_restart(next(worker for worker in self.fleet.workers
+                                   if worker.role == "analyse" and worker is not owner), "an analyse worker")
+
+    def owner_killed(self):
+        self._kill_and_restart(self.test.owner(), "the owner")
+
+    def owner_restarted_at_once(self):
+        owner = self.test.owner()
+        with self.test.disturbed(f"the owner ({owner.name}) killed and started at once"):
+            owner.kill()
+            owner.start()
+            owner.wait_until_ready()
+
+    @contextlib.contextmanager
+    def _paused(self, program, seconds):
+        program.process.send_signal(signal.SIGSTOP)
+        try:
+            time.sleep(seconds)
+        finally:
+            program.process.send_signal(signal.SIGCONT)
+
+    def owner_paused(self):
+        """Past its session; meanwhile another one becomes the owner. Woken, it must do nothing in its old role."""
+        owner = self.test.owner()
+        with self.test.disturbed(f"the owner ({owner.name}) paused past its session"):
+            with self._paused(owner, 2 * SESSION):
+                wait_for("another owner", lambda: self._other_owner(owner), 2 * SESSION)
+        if self.test.owner() is owner:
+            self.test.story.problems.append("the paused owner is the owner again, though another one runs")
+
+    def _other_owner(self, owner):
+        from kazoo.exceptions import NoNodeError
+
+        try:
+            return self.test.owner() is not owner
+        except NoNodeError:
+            return False
+
+    def match_worker_paused(self):
+        """Past its session: its partitions move, and what it writes when it is woken mustn't count."""
+        worker = self.fleet.worker(self.random.choice([1, 2]), "match")
+        with self.test.disturbed(f"a match worker ({worker.name}) paused past its session"), \
+                self._paused(worker, SESSION * 1.7):
+            pass
+
+    def broker_killed(self):
+        with self.test.disturbed("Kafka killed and started"):
+            self.servers.kill("kafka")
+            time.sleep(2)
+            self.servers.up("kafka")
+
+    def zookeeper_leader_killed(self):
+        leader = self.servers.leader()
+        with self.test.disturbed(f"ZooKeeper's leader ({leader}) killed"):
+            self.servers.kill(leader)
+            time.sleep(SESSION / 2)
+        with self.test.disturbed(f"{leader} started again"):
+            self.servers.up(leader)
+
+    def agent_killed(self):
+        agent = self.random.choice(self.fleet.agents)
+        with self.test.disturbed(f"the agent {agent.host} killed and started again", (agent.host,)):
+            agent.kill()
+            time.sleep(self.random.uniform(0, 2))
+            self._start(agent)
+
+    def _start(self, agent):
+        """Its node in ZooKeeper says that it's ready only where it is."""
+        agent.start()
+        wait_for(f"{agent.host} says in ZooKeeper that it's ready", lambda: self._says_ready(agent), RECOVERED_WITHIN)
+        with agent.client() as client:
+            if not client.status().ready:
+                self.test.story.problems.append(f"{agent.host} is said to be ready in ZooKeeper and isn't")
+
+    def _says_ready(self, agent):
+        from kazoo.exceptions import NoNodeError
+
+        agent.must_run()
+        try:
+            data, node = self.test.keeper.get(f"{self.fleet.root}/agent_list/iptables/{agent.host}")
+        except NoNodeError:
+            return False
+        # The node of the killed one may still be there.
+        return node.created >= agent.started and json.loads(data).get("ready") is True
+
+    def agent_hangs(self):
+        """Past its session too, so that it vanishes from ZooKeeper and comes again."""
+        agent = self.random.choice(self.fleet.agents)
+        with self.test.disturbed(f"the agent {agent.host} hangs", (agent.host,)), self._paused(agent, SESSION * 1.5):
+            pass
+
+    def database_away(self):
+        with self.test.disturbed("MariaDB killed and started"):
+            self.servers.kill("mariadb")
+            time.sleep(6)
+            self.servers.up("mariadb")
+
+    def settings_edited(self):
+        """By ZooKeeper's own zkCli."""
+        old, new = ((length,) for length in floods.EDITED_LENGTHS)
+        self.test.writer.edit(old + new)
+        self.servers.zkcli("set", f"{self.fleet.root}/config", json.dumps(floods.settings(edited=True)))
+        # What was written before may be decided a moment later.
+        self.test.calm(fleet_verdict.DECIDED_WITHIN)
+        self.test.writer.edit(new)
+        with self.test.disturbed("the settings edited by zkCli"):
+            self.test.calm(4)
+
+
+FAULTS = [name for name in vars(Faults) if not name.startswith("_")]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--binary", required=True, type=pathlib.Path)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", type=lambda names: names.split(","), default=FAULTS, help=f"of {', '.join(FAULTS)}")
+    parser.add_argument("--keep", action="store_true", help="keep the folder with states and messages")
+    args = parser.parse_args()
+    args.binary = args.binary.resolve()
+    if set(args.only) - set(FAULTS):
+        parser.error(f"--only: some of {', '.join(FAULTS)}")
+    if reason := fleet.missing():
+        print(f"SKIPPED: {reason}")
+        return 0
+    print(f"faults: seed {args.seed}", flush=True)
+    try:
+        with folder(args.keep) as home, servers.Servers.own("faults") as set_of_servers:
+            problems = Test(args, home, set_of_servers).play()
+            if problems:
+                (home / "keep").touch()
+    except servers.NotInstalled as error:
+        servers.skip_or_fail(error)
+    except Failed as failure:
+        problems = [str(failure)]
+    for problem in problems[:60]:
+        print(f"  PROBLEM {problem}")
+    print(f"{'FAIL' if problems else 'PASS'} faults, seed {args.seed}: {len(problems)} problems")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,233 @@
+"""A fleet on this machine: real Kafka, ZooKeeper and MariaDB, workers and agents as processes of their own, and looks at
+all of them from outside.
+"""
+
+import http.client
+import json
+import pathlib
+import sys
+import urllib.parse
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "live")]
+sys.dont_write_bytecode = True
+
+from firewall import MKEY, AgentClient, Failed, Program, free_port, get, wait_for  # noqa: E402
+
+PACKAGES = ("thrift", "confluent_kafka", "pymysql", "kazoo")
+# Kafka and ZooKeeper take a silent worker for dead after so many seconds.
+SESSION = 6
+
+
+def missing():
+    """Why a fleet can't be run here, or None."""
+    import importlib.util
+    import shutil
+
+    absent = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if absent:
+        return f"Python's packages {', '.join(absent)} aren't installed"
+    if not shutil.which("thrift"):
+        return "the Thrift compiler isn't installed"
+    return None
+
+
+class Places:
+    """Where the servers are."""
+
+    def __init__(self, servers, ensemble=False):
+        self.servers = servers
+        self.kafka = servers.up("kafka")
+        self.mysql = urllib.parse.urlsplit(servers.up("mariadb"))
+        self.zookeeper = servers.up("zookeeper3" if ensemble else "zookeeper")
+
+    def topic(self, name, partitions=8):
+        from confluent_kafka.admin import AdminClient, NewTopic
+
+        admin = AdminClient({"bootstrap.servers": self.kafka})
+        for made in admin.create_topics([NewTopic(name, partitions, 1)]).values():
+            made.result(30)
+
+    def keeper(self):
+        """A connected client of ZooKeeper."""
+        from kazoo.client import KazooClient
+
+        client = KazooClient(hosts=self.zookeeper, timeout=10)
+        client.start(timeout=30)
+        return client
+
+
+class Database:
+    """A database of MariaDB's, made anew."""
+
+    def __init__(self, places, name):
+        self.place, self.name, self.connection = places.mysql, name, None
+        self.rows(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4", database=None)
+
+    def connect(self, database):
+        import pymysql
+
+        return pymysql.connect(host=self.place.hostname, port=self.place.port, user=self.place.username,
+                               password=self.place.password, database=database, autocommit=True, connect_timeout=5,
+                               read_timeout=30)
+
+    def rows(self, query, *values, database=""):
+        """What a query finds; nothing where a table isn't there yet."""
+        import pymysql
+
+        connection = self.connect(self.name if database == "" else database)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(query, values or None)
+                return cursor.fetchall()
+        except pymysql.err.ProgrammingError as error:
+            if error.args[0] == pymysql.constants.ER.NO_SUCH_TABLE:
+                return []
+            raise
+        finally:
+            connection.close()
+
+
+class Worker(Program):
+    """`ccfirewall run` with a role, and a state folder of its own."""
+
+    def __init__(self, fleet, machine, role, environment=None):
+        self.machine, self.role = machine, role
+        name = f"{fleet.name}{machine}-{role}"
+        home = fleet.home / name
+        home.mkdir()
+        self.state = home / "state"
+        (home / "ccfirewall.toml").write_text(fleet.configuration(name, role))
+        super().__init__(name, [fleet.binary, "run", "-v", "--config", home / "ccfirewall.toml"], home / "log",
+                         {"TZ": "UTC", **(environment or {})})
+
+    def get(self, path, seconds=5):
+        return get(self.state / "control.sock", path, seconds)
+
+    def status(self):
+        return self.get("/api/v1/status")
+
+    def wait_until_ready(self, seconds=20):
+        def answers():
+            self.must_run()
+            try:
+                return self.status()
+            except (OSError, http.client.HTTPException):
+                return None
+
+        return wait_for(f"{self.name} answers on its control socket", answers, seconds)
+
+
+class Agent(Program):
+    """`ccfirewall agent`, registered in ZooKeeper, on a loopback address of its own."""
+
+    def __init__(self, fleet, host):
+        self.host, self.port = host, free_port()
+        self.address = f"{host}:{self.port}"
+        super().__init__(f"agent {host}", [
+            fleet.binary, "agent", "--listen", self.address, "--mkey-file", fleet.mkey_file, "--enforcer", "dry-run",
+            "--zookeeper", fleet.places.zookeeper, "--zookeeper-root", fleet.root,
+        ], fleet.home / f"agent-{host}.log")
+
+    def client(self, seconds=5):
+        return HostClient(self.host, self.port, seconds)
+
+
+class HostClient(AgentClient):
+    """A connection to an agent that isn't at 127.0.0.1."""
+
+    def __init__(self, host, port, seconds=5):
+        from thrift.protocol import TBinaryProtocol
+        from thrift.transport import TSocket, TTransport
+
+        link = TSocket.TSocket(host, port)
+        link.setTimeout(int(seconds * 1000))
+        self.transport = TTransport.TBufferedTransport(link)
+        self.client = self.generated().Client(TBinaryProtocol.TBinaryProtocol(self.transport))
+        self.transport.open()
+
+
+class Fleet:
+    """Workers that share a topic, settings and a database. `machines` says which roles run on each, `agents` the hosts that
+    have an agent; `listed` whether agents are found in ZooKeeper also where none is started here."""
+
+    def __init__(self, binary, home, places, name, topic, machines, settings, format="combined", agents=(),
+                 listed=False):
+        self.binary, self.home, self.places, self.name, self.topic = binary, home / name, places, name, topic
+        self.format = format
+        self.root = f"/{name}"
+        self.home.mkdir()
+        self.mkey_file = self.home / "mkey"
+        self.mkey_file.write_text(MKEY + "\n")
+        self.mkey_file.chmod(0o600)
+        (self.home / "settings.json").write_text(json.dumps(settings))
+        self.database = Database(places, name)
+        self.listed = listed or bool(agents)
+        self.workers = [Worker(self, number, role) for number, roles in enumerate(machines, 1) for role in roles]
+        self.agents = [Agent(self, host) for host in agents]
+
+    def configuration(self, name, role):
+        mysql = self.places.mysql
+        (self.home / name / "password").write_text(mysql.password + "\n")
+        (self.home / name / "password").chmod(0o600)
+        agents = '[registered_agents]\nmkey_file = "../mkey"' if self.listed else '[agent]\nenforcer = "dry-run"'
+        return f"""
+            state = "state"
+            settings = "../settings.json"
+            [worker]
+            role = "{role}"
+            name = "{name}"
+            [[source]]
+            kafka = "{self.topic}"
+            format = '''{self.format}'''
+            start = "beginning"
+            [kafka]
+            brokers = ["{self.places.kafka}"]
+            group = "{self.name}"
+            session_timeout = {SESSION}
+            hits_topic = "{self.name}.hits"
+            findings_topic = "{self.name}.findings"
+            key_bans_topic = "{self.name}.key_bans"
+            [zookeeper]
+            servers = "{self.places.zookeeper}"
+            root = "{self.root}"
+            session_timeout = {SESSION}
+            [store]
+            url = "mysql://{mysql.username}@{mysql.hostname}:{mysql.port}/{self.name}"
+            password_file = "password"
+            {agents}
+            [http]
+            listen = "127.0.0.1:0"
+        """
+
+    def worker(self, machine, role):
+        return next(each for each in self.workers if (each.machine, each.role) == (machine, role))
+
+    def start(self):
+        for program in [*self.agents, *self.workers]:
+            program.start()
+        for worker in self.workers:
+            worker.wait_until_ready()
+
+    def must_run(self):
+        for program in [*self.agents, *self.workers]:
+            program.must_run()
+
+    def kill(self):
+        for program in [*self.workers, *self.agents]:
+            program.kill()
+
+    def end(self):
+        """Ends all in good order; what didn't."""
+        for worker in self.workers:
+            code = worker.end()
+            if code != 0:
+                yield f"{worker.name} ended with {code} after SIGTERM"
+        for agent in self.agents:
+            code = agent.end()
+            if code != 0:
+                yield f"{agent.name} ended with {code} after SIGTERM"
+
+
+__all__ = ["AgentClient", "Agent", "Database", "Failed", "Fleet", "HostClient", "MKEY", "Places", "Program", "SESSION",
+           "Worker", "free_port", "missing", "wait_for"]
