@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use model::line::LogFormat;
 use proptest::prelude::*;
 use topology::config::{
-    Config, ConfigError, EnforcerChoice, Generate, Input, MkeyError, MkeySource, Protect, Start, key_paths,
-    reference_page,
+    Config, ConfigError, Database, EnforcerChoice, Generate, Input, MkeyError, MkeySource, Mysql, Protect,
+    Start, Tls, key_paths, reference_page,
 };
 
 const SOURCE: &str = "[[source]]\nlog = \"a.log\"\n";
@@ -293,6 +293,39 @@ fn secrets() {
     assert!(source.read().is_err());
     assert!(matches!(MkeySource::Env("CCFIREWALL_NO_SUCH".to_owned()).read(), Err(MkeyError::Unset { .. })));
     assert_eq!(MkeySource::Env("CARGO_PKG_NAME".to_owned()).read().unwrap(), "topology");
+}
+
+#[test]
+fn a_mysql_database() {
+    let parse = |store: &str| {
+        Config::parse(&format!("[[source]]\nstdin = true\n[store]\n{store}"), Path::new("/etc/x"))
+    };
+    let config =
+        parse("url = 'mysql://u@h/d'\npassword_file = 'p'\nca = 'ca.pem'\ntime_zone = 'UTC'").unwrap();
+    let expect = Mysql {
+        url: "mysql://u@h/d".to_owned(),
+        password: Some(MkeySource::File("/etc/x/p".into())),
+        tls: Tls::Verified,
+        ca: Some("/etc/x/ca.pem".into()),
+    };
+    assert_eq!(
+        (config.store.database, config.store.time_zone.as_deref()),
+        (Database::Mysql(expect), Some("UTC"))
+    );
+    for (store, expect) in [
+        ("url = 'mysql://u:s3cret@h/d'", "must not have a password in it"),
+        ("url = 'postgres://h/d'", "must be a MySQL URL"),
+        ("url = 'mysql://u@h/d'\ndatabase = 'x'", "must have one of `database` and `url`, found both"),
+        (
+            "url = 'mysql://u@h/d'\npassword_file = 'x'\npassword_env = 'X'",
+            "must have one of `password_file`",
+        ),
+        ("tls = 'off'", "there is no `url`"),
+        ("url = 'mysql://u@h/d'\ntls = 'maybe'", "must be `off`"),
+    ] {
+        let errors = parse(store).unwrap_err().to_string();
+        assert!(errors.contains(expect) && !errors.contains("s3cret"), "{store}: {errors}");
+    }
 }
 
 /// Each listed key is read: a value that none accepts is complained about at its place.
