@@ -80,11 +80,15 @@ need_python() {
     export PATH
 }
 
-# Rust itself (which we don't install), and what it links with: zstd is written in C.
+# Rust itself (which we don't install), and what it links with: zstd and librdkafka are written in C, and the latter
+# speaks TLS by OpenSSL.
 need_rust() {
     command -v cargo >/dev/null || die "Rust is missing; https://rustup.rs installs it"
-    if ! command -v cc >/dev/null || ! command -v c++ >/dev/null; then
+    if ! command -v cc >/dev/null || ! command -v c++ >/dev/null || ! command -v make >/dev/null; then
         install_packages build-essential
+    fi
+    if ! pkg-config --exists openssl 2>/dev/null; then
+        install_packages pkg-config libssl-dev
     fi
 }
 

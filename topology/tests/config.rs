@@ -8,8 +8,8 @@ use std::time::Duration;
 use model::line::LogFormat;
 use proptest::prelude::*;
 use topology::config::{
-    AuthError, Config, ConfigError, EnforcerChoice, Generate, Input, KafkaInput, MkeyError, MkeySource,
-    Protect, Shape, Start, ZooKeeperPlace, key_paths, reference_page,
+    AuthError, Config, ConfigError, Database, EnforcerChoice, Generate, Input, KafkaInput, MkeyError,
+    MkeySource, Mysql, Protect, Shape, Start, ZooKeeperPlace, key_paths, reference_page,
 };
 use zk_config::Tls;
 
@@ -443,6 +443,39 @@ fn secrets() {
     assert!(source.read().is_err());
     assert!(matches!(MkeySource::Env("CCFIREWALL_NO_SUCH".to_owned()).read(), Err(MkeyError::Unset { .. })));
     assert_eq!(MkeySource::Env("CARGO_PKG_NAME".to_owned()).read().unwrap(), "topology");
+}
+
+#[test]
+fn a_mysql_database() {
+    let parse = |store: &str| {
+        Config::parse(&format!("[[source]]\nstdin = true\n[store]\n{store}"), Path::new("/etc/x"))
+    };
+    let config =
+        parse("url = 'mysql://u@h/d'\npassword_file = 'p'\nca = 'ca.pem'\ntime_zone = 'UTC'").unwrap();
+    let expect = Mysql {
+        url: "mysql://u@h/d".to_owned(),
+        password: Some(MkeySource::File("/etc/x/p".into())),
+        tls: topology::config::Tls::Verified,
+        ca: Some("/etc/x/ca.pem".into()),
+    };
+    assert_eq!(
+        (config.store.database, config.store.time_zone.as_deref()),
+        (Database::Mysql(expect), Some("UTC"))
+    );
+    for (store, expect) in [
+        ("url = 'mysql://u:s3cret@h/d'", "must not have a password in it"),
+        ("url = 'postgres://h/d'", "must be a MySQL URL"),
+        ("url = 'mysql://u@h/d'\ndatabase = 'x'", "must have one of `database` and `url`, found both"),
+        (
+            "url = 'mysql://u@h/d'\npassword_file = 'x'\npassword_env = 'X'",
+            "must have one of `password_file`",
+        ),
+        ("tls = 'off'", "there is no `url`"),
+        ("url = 'mysql://u@h/d'\ntls = 'maybe'", "must be `off`"),
+    ] {
+        let errors = parse(store).unwrap_err().to_string();
+        assert!(errors.contains(expect) && !errors.contains("s3cret"), "{store}: {errors}");
+    }
 }
 
 /// Each listed key is read: a value that none accepts is complained about at its place.

@@ -206,8 +206,8 @@ fn whoever_follows_goes_on_from_what_was_shared() {
             let known = known.expect("it is a state that there was");
             assert!(known >= acknowledged, "state {known} of {}, {acknowledged} acknowledged", states.len());
             states.truncate(known + 1);
+            acknowledged = known;
         }
-        acknowledged = states.len() - 1;
         let mut state = worker.state.clone();
         for _ in 0..random.below(150) {
             let entry = some_entry(&mut random, number);

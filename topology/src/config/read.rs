@@ -360,7 +360,8 @@ impl<'t> Reading<'t, '_> {
         });
         let mut passwords = self.secrets(&table, "password_file", "password_env");
         if passwords.len() > 1 {
-            self.reader.reject_table(&table, "must have only one of `password_file` and `password_env`");
+            self.reader
+                .reject_table(&table, "must have one of `password_file` and `password_env`, found both");
         }
         let Some(given) = table.get("url") else {
             for given in table.given(&["password_file", "password_env", "tls", "ca"]) {
@@ -369,8 +370,8 @@ impl<'t> Reading<'t, '_> {
             let database = Database::Sqlite(path.unwrap_or_else(|| state.join(Store::DATABASE)));
             return Store { database, time_zone };
         };
-        if let Some(other) = table.get("database") {
-            self.reader.reject(&other, "there is a `url` too: leave one of them out");
+        if table.has("database") {
+            self.reader.reject_table(&table, "must have one of `database` and `url`, found both");
         }
         let url = self.reader.text(&given).unwrap_or_default();
         if let Some(fault) = super::store::fault(url) {

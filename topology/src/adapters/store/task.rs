@@ -89,6 +89,10 @@ impl<S: Fold, D: Database> Task<S, D> {
         let position = self.call(Some(PATIENCE), tables.position(self.journal.id())).await?;
         // An older copy of the journal was put back: its numbers were used for other entries already.
         self.journal.start_above(position);
+        if position > self.told.status().position {
+            // It was written though the answer was lost.
+            self.pause = FIRST_PAUSE;
+        }
         self.told.update(|status| status.position = position);
         let mut reader = self.journal.reader(position);
         loop {
