@@ -498,9 +498,6 @@ impl Partitions {
             return;
         }
         self.paused.remove(&partition);
-        self.waiting.retain(
-            |fetched| !matches!(fetched, Fetched::Message(message) if message.partition == partition),
-        );
         // What is fetched already is dropped with the old assignment.
         let gone = self.consumer.incremental_unassign(&self.list([(partition, None)]));
         self.check("read a partition again", gone);
