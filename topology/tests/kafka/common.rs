@@ -162,7 +162,7 @@ pub(crate) fn send(producer: &BaseProducer, topic: &str, partition: i32, payload
 /// A line that carries a number, in its agent, and a time.
 pub(crate) fn line(number: usize, second: i64) -> String {
     let time = Civil::of(Second(second)).time_local();
-    format!("192.0.2.1 - - [{time}] \"GET / HTTP/1.1\" 200 1 \"-\" \"{number}\"")
+    format!("198.51.100.7 - - [{time}] \"GET / HTTP/1.1\" 200 1 \"-\" \"{number}\"")
 }
 
 pub(crate) fn now() -> i64 {
