@@ -9,8 +9,8 @@ at the same time, each as a group of its own with its own settings and tables, s
     all       one worker that does both
     one       a machine with a process for each role
     two, three  as many of them
-    killed    two, of which processes are killed with SIGKILL and started again; what is killed pauses between producing
-              and committing, so that it dies there more often than not
+    killed    two, of which processes are killed with SIGKILL and started again, each while the broker is paused, so that
+              what it has produced isn't committed
     skewed    two, on a topic of its own: a backlog is there at the start, and one partition is 30 s behind the others,
               then and for good
 
@@ -36,24 +36,24 @@ ROLES = ["match", "analyse"]
 MACHINES = {"all": [["all"]], "one": [ROLES], "two": [ROLES] * 2, "three": [ROLES] * 3, "killed": [ROLES] * 2,
             "skewed": [ROLES] * 2}
 LATE_BY, BACKLOG = 30, 40
-# How long a worker waits between producing and committing where it is to be killed there.
-PAUSE_MS = 400
+# How long the broker pauses before a worker is killed: it hangs between producing and committing then.
+PAUSE = 0.6
 # How long after the last line all must be in the tables, in seconds.
 DONE_WITHIN = 90
 
 
 class Killer(threading.Thread):
-    """Kills workers of a fleet at random moments, and starts each again some seconds later."""
+    """Kills workers of a fleet in the midst of their transactions, and starts each again some seconds later."""
 
-    def __init__(self, fleet, seed, begin, seconds):
+    def __init__(self, fleet, servers, seed, begin, seconds):
         super().__init__(name="killer", daemon=True)
-        self.fleet, self.random, self.told, self.failure = fleet, random.Random(f"killer {seed}"), [], None
+        self.fleet, self.servers, self.random = fleet, servers, random.Random(f"killer {seed}")
+        self.told, self.failure = [], None
+        self.begin = begin
         first, last = 15, seconds - 25
         turns = [(2, "match"), (1, "analyse"), (1, "match"), (2, "analyse")]
         apart = (last - first) / len(turns)
         self.times = [(begin + first + apart * (n + self.random.random() * 0.3), *turn) for n, turn in enumerate(turns)]
-        for worker in fleet.workers:
-            worker.environment["CCFIREWALL_TEST_PAUSE_BEFORE_COMMIT"] = str(PAUSE_MS)
 
     def run(self):
         try:
@@ -61,11 +61,14 @@ class Killer(threading.Thread):
                 time.sleep(max(at - time.time(), 0))
                 worker = self.fleet.worker(machine, role)
                 worker.must_run()
+                self.servers.pause("kafka")
+                time.sleep(PAUSE)
                 worker.kill()
                 killed = time.time()
+                self.servers.resume("kafka")
                 time.sleep(self.random.choice([0, 2, 12]))
                 worker.start()
-                self.told.append(f"{worker.name} killed at {killed:.1f}, started {time.time() - killed:.0f} s later")
+                self.told.append(f"{worker.name} killed at {killed - self.begin:.1f} s, started {time.time() - killed:.0f} s later")
         except Exception as failure:  # It is told where the others wait.
             self.failure = failure
 
@@ -103,10 +106,7 @@ class Test:
         if "access-log" in self.spreads:
             begin = int(time.time()) + 3
             if "killed" in names:
-                self.killer = Killer(self.fleets["killed"], self.args.seed, begin, self.args.seconds)
-                for worker in self.fleets["killed"].workers:
-                    worker.end()
-                    worker.start()
+                self.killer = Killer(self.fleets["killed"], self.places.servers, self.args.seed, begin, self.args.seconds)
                 self.killer.start()
             self.spread("access-log", begin)
 
@@ -127,6 +127,11 @@ class Test:
                     self.problem(f"killed: {self.killer.failure or 'not all was killed'}")
             for name in self.fleets:
                 self.finish(name)
+            if self.killer:
+                aborted = self.aborted(self.fleets["killed"])
+                print(f"  killed: {aborted} messages with hits were written and never committed")
+                if not aborted:
+                    self.problem("killed: nobody was killed between producing and committing")
         finally:
             for spread in self.spreads.values():
                 if spread and spread.pid:
@@ -146,6 +151,31 @@ class Test:
         if spread.exitcode != 0:
             raise Failed(f"{spread.topic} couldn't be written")
         print(f"  {spread.topic}: all is written {time.time() - spread.ends():.1f} s after its time", flush=True)
+
+    def aborted(self, each):
+        """How many hits of a fleet were written and never committed: what was killed between the two left them."""
+        from confluent_kafka import Consumer, TopicPartition
+
+        counts, until = [], None
+        for isolation in ("read_uncommitted", "read_committed"):
+            reader = Consumer({"bootstrap.servers": self.places.kafka, "group.id": "nobody", "isolation.level": isolation,
+                               "enable.auto.commit": False, "enable.partition.eof": True})
+            topic = f"{each.name}.hits"
+            ends = {partition: reader.get_watermark_offsets(TopicPartition(topic, partition), 10)[1]
+                    for partition in reader.list_topics(topic, 10).topics[topic].partitions}
+            # Workers may still write.
+            until = until or ends
+            reader.assign([TopicPartition(topic, partition, 0) for partition in until])
+            read, left = 0, set(until)
+            while left:
+                for message in reader.consume(10_000, 1):
+                    if message.error() or message.offset() >= until[message.partition()]:
+                        left.discard(message.partition())
+                    else:
+                        read += 1
+            reader.close()
+            counts.append(read)
+        return counts[0] - counts[1]
 
     def finish(self, name):
         """Waits until all is in the tables, and judges that."""

@@ -62,7 +62,7 @@ class Test:
         for burst, found in fleet_verdict.match(self.writer.all_bursts(), bans):
             if found:
                 self.writer.banned(burst, found[0].end)
-            elif burst.arrived_at and burst.arrived_at < time.time() - fleet_verdict.DECIDED_WITHIN:
+            elif burst.arrived_at and burst.arrived_at < time.time() - SLACK:
                 self.missing.append(burst)
         return bans
 
@@ -76,6 +76,8 @@ class Test:
             return f"the tables can't be read: {failure}"
         if self.missing:
             return f"{len(self.missing)} bursts have led to no ban, as {self.missing[0]}"
+        if not any(ban.burst and ban.burst.arrived_at > since for ban in bans):
+            return "no new burst has led to a ban"
         for watch in self.watches:
             look = watch.newest(max(since, time.time() - 2))
             if look is None:
@@ -111,7 +113,7 @@ class Test:
         done = time.time()
         self.settle(name)
         disturbance.end = time.time()
-        print(f"  {name}: {done - disturbance.begin:.1f} s, all well {disturbance.end - done:.1f} s later", flush=True)
+        print(f"  {name} at {disturbance.begin:.1f}: {done - disturbance.begin:.1f} s, all well {disturbance.end - done:.1f} s later", flush=True)
         # Undisturbed for a moment, so that the next fault doesn't excuse what this one left.
         self.calm(2.5)
 
@@ -226,9 +228,12 @@ class Faults:
 
     @contextlib.contextmanager
     def _paused(self, program, seconds):
+        """For as long as the block takes, and for so many seconds at least."""
         program.process.send_signal(signal.SIGSTOP)
+        until = time.time() + seconds
         try:
-            time.sleep(seconds)
+            yield
+            time.sleep(max(until - time.time(), 0))
         finally:
             program.process.send_signal(signal.SIGCONT)
 

@@ -98,7 +98,7 @@ class Worker(Program):
         home.mkdir()
         self.state = home / "state"
         (home / "ccfirewall.toml").write_text(fleet.configuration(name, role))
-        super().__init__(name, [fleet.binary, "run", "-v", "--config", home / "ccfirewall.toml"], home / "log",
+        super().__init__(name, [fleet.binary, "run", "--config", home / "ccfirewall.toml"], home / "log",
                          {"TZ": "UTC", **(environment or {})})
 
     def get(self, path, seconds=5):
@@ -163,14 +163,18 @@ class Fleet:
         (self.home / "settings.json").write_text(json.dumps(settings))
         self.database = Database(places, name)
         self.listed = listed or bool(agents)
-        self.workers = [Worker(self, number, role) for number, roles in enumerate(machines, 1) for role in roles]
         self.agents = [Agent(self, host) for host in agents]
+        self.workers = [Worker(self, number, role) for number, roles in enumerate(machines, 1) for role in roles]
 
     def configuration(self, name, role):
         mysql = self.places.mysql
         (self.home / name / "password").write_text(mysql.password + "\n")
         (self.home / name / "password").chmod(0o600)
+        # Nobody is really blocked.
         agents = '[registered_agents]\nmkey_file = "../mkey"' if self.listed else '[agent]\nenforcer = "dry-run"'
+        import os
+        if os.environ.get("HACK") and self.listed:
+            agents = "".join(f'[[agents]]\naddress = "{a.address}"\nmkey_file = "../mkey"\n' for a in self.agents)
         return f"""
             state = "state"
             settings = "../settings.json"

@@ -61,9 +61,9 @@ def match(bursts, bans):
         yield burst, found
 
 
-def latest(story, since, host=None):
-    """Until when something should have happened that was due then."""
-    ends = [each.end or since for each in story.disturbances if each.touches(host, since, since + SLACK)]
+def latest(story, since, within, host=None):
+    """Until when something should have been begun that was due then and takes so long."""
+    ends = [each.end or since for each in story.disturbances if each.touches(host, since, since + within)]
     return max([since, *ends])
 
 
@@ -76,7 +76,7 @@ def bans_match_bursts(test, bans):
                 yield f"{ban}: {ban.count} requests in {ban.during} s instead of {burst}"
             if round(ban.end - ban.start, 3) not in burst.lengths:
                 yield f"{ban} lasts {ban.end - ban.start:.3f} s instead of {burst.lengths}"
-            if ban.start < ban.decided or ban.start > latest(test.story, burst.arrived_at) + DECIDED_WITHIN:
+            if ban.start < ban.decided or ban.start > latest(test.story, burst.arrived_at, DECIDED_WITHIN) + DECIDED_WITHIN:
                 yield f"{ban} began {ban.start - burst.arrived_at:.1f} s after its lines were there, at {burst.arrived_at:.3f}"
             if ban.cause != "expired" or ban.ended_at < ban.end:
                 yield f"{ban}: {ban.cause} at {ban.ended_at}"
@@ -103,7 +103,7 @@ def held_as_banned(test, watch, bans):
     first_looks = {}
     for ban in bans:
         holder = None
-        due = latest(test.story, ban.start, host) + SLACK
+        due = latest(test.story, ban.start, SLACK, host) + SLACK
         for look in watch.looks:
             if look.before <= ban.start or look.after >= ban.end - SLACK:
                 continue
@@ -116,7 +116,7 @@ def held_as_banned(test, watch, bans):
                 break
             else:
                 start = first_looks.setdefault(look.instance, look.before)
-                if look.before > latest(test.story, max(due, start), host) + SLACK:
+                if look.before > latest(test.story, max(due, start), SLACK, host) + SLACK:
                     yield f"{host}: {ban} isn't held at {look.before:.3f}"
                     break
 

@@ -156,8 +156,12 @@ def expected_records(made):
 def read(rows, begin):
     """What the database has. `rows` runs a query; `begin` is when the log's first second was."""
     problems, decided = [], []
-    records = rows("SELECT ip, rule, alerts, cuuid, endtime FROM ip_frequency")
+    records = rows("SELECT ip, rule, alerts, cuuid, endtime FROM ip_frequency ORDER BY id")
     of_ban = collections.Counter(cuuid for *_, alerts, cuuid, _ in records if alerts == ALERTS["block"])
+    decided_twice = {cuuid for cuuid, count in of_ban.items() if count > 1}
+    for row in rows("SELECT cuuid, ip, id, updatetime, starttime, endtime, cnt FROM ip_frequency WHERE alerts = 1"):
+        if row[0] in decided_twice:
+            print("    twice:", *row)
     bans = rows("SELECT id, target, rule, decided, count FROM ban")
     for id, target, rule, second, count in bans:
         decided.append(Decided(second - begin, target, "block", rule))
