@@ -170,10 +170,19 @@ impl Analysis {
 
     /// From here on decisions count: what rebuilding found of bans gives way to how they are. Bans that are over have
     /// done their work: requests of their time weren't counted.
+    ///
+    /// With several workers the owner may not have ruled yet on what was found last, so there only its own words count:
+    /// taking a ban that it didn't speak of for none would find the same once more.
     fn go_live(&mut self, now: Second) {
         self.rebuilding = false;
-        self.table.for_each(KeyState::not_enforced);
-        self.bans.retain(|ban| matches!(ban.now, BanNow::Until(end) if end >= now));
+        let all_are_known = self.worker.is_none();
+        if all_are_known {
+            self.table.for_each(KeyState::not_enforced);
+        }
+        self.bans.retain(|ban| match ban.now {
+            BanNow::Until(end) => end >= now,
+            BanNow::Lifted(_) | BanNow::NotEnforced => !all_are_known,
+        });
         self.take_bans();
         self.bans = Vec::new();
     }
