@@ -38,7 +38,9 @@ class Story:
     """What happened."""
 
     def __init__(self):
-        self.problems, self.disturbances, self.held_after = [], [], []
+        self.problems, self.disturbances = [], []
+        # How long after a ban's start agents were first seen to hold it; and which bans they held ahead of their rows.
+        self.held_after, self.ahead = [], set()
 
 
 class Test:
@@ -113,7 +115,8 @@ class Test:
         done = time.time()
         self.settle(name)
         disturbance.end = time.time()
-        print(f"  {name} at {disturbance.begin:.1f}: {done - disturbance.begin:.1f} s, all well {disturbance.end - done:.1f} s later", flush=True)
+        begun = time.strftime("%H:%M:%S", time.gmtime(disturbance.begin))
+        print(f"  {begun} {name}: {done - disturbance.begin:.1f} s, all well {disturbance.end - done:.1f} s later", flush=True)
         # Undisturbed for a moment, so that the next fault doesn't excuse what this one left.
         self.calm(2.5)
 
@@ -144,8 +147,12 @@ class Test:
             self.writer.start()
             for watch in self.watches:
                 watch.start()
-            self.settle("the start", 60)
-            self.calm(3)
+            start = Disturbance("the start", time.time())
+            self.story.disturbances.append(start)
+            self.settle(start.name, 60)
+            # Workers that come later move partitions once more.
+            self.calm(SESSION)
+            start.end = time.time()
             for name in self.args.only:
                 self.flood()
                 self.fleet.must_run()

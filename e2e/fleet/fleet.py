@@ -172,9 +172,6 @@ class Fleet:
         (self.home / name / "password").chmod(0o600)
         # Nobody is really blocked.
         agents = '[registered_agents]\nmkey_file = "../mkey"' if self.listed else '[agent]\nenforcer = "dry-run"'
-        import os
-        if os.environ.get("HACK") and self.listed:
-            agents = "".join(f'[[agents]]\naddress = "{a.address}"\nmkey_file = "../mkey"\n' for a in self.agents)
         return f"""
             state = "state"
             settings = "../settings.json"
