@@ -16,9 +16,6 @@ use crate::adapters::kafka::KafkaConfig;
 
 /// A call that takes longer is called again.
 const CALL: Duration = Duration::from_secs(5);
-/// A transaction that the broker gets no end of is aborted after so many milliseconds: until then nobody reads what
-/// comes behind it.
-const TRANSACTION_TIMEOUT: &str = "10000";
 /// So long a transaction that had to be aborted is tried again.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -94,10 +91,13 @@ impl Transactions {
         handoff: Arc<Handoff>,
         stop: Arc<AtomicBool>,
     ) -> Result<Self, KafkaError> {
+        // Nobody reads what comes behind a transaction that was left open until the broker gives it up. That should be no
+        // later than the group gives up a dead worker.
+        let timeout = config.session_timeout * 2 / 3;
         let producer = config
             .client()
             .set("transactional.id", name)
-            .set("transaction.timeout.ms", TRANSACTION_TIMEOUT)
+            .set("transaction.timeout.ms", timeout.as_millis().to_string())
             .set("enable.idempotence", "true")
             .set("linger.ms", "0")
             .set("compression.type", "zstd")
