@@ -212,6 +212,11 @@ def judge(test):
     print(f"  {test.writer.topic.lines} lines, {visits} of visitors; {len(bans)} bans of {len(test.writer.bursts)} bursts; "
           f"{' and '.join(str(len(watch.looks)) for watch in test.watches)} looks at the agents")
     print(f"  bans that agents held before anybody but a killed owner knew of them: {len(test.story.ahead)}")
+    for each in test.story.disturbances:
+        late = [ban.start - ban.burst.arrived_at for ban in bans
+                if ban.burst and each.begin - SLACK <= ban.burst.arrived_at <= each.end]
+        if late:
+            print(f"  {each.name}: {len(late)} bans at most {max(late):.1f} s after their lines")
     for what, times in (("from lines in Kafka to bans", [ban.start - ban.burst.arrived_at for ban in bans if ban.burst]),
                         ("from bans to agents", test.story.held_after)):
         if times := sorted(times):
