@@ -170,8 +170,9 @@ class Fleet:
         mysql = self.places.mysql
         (self.home / name / "password").write_text(mysql.password + "\n")
         (self.home / name / "password").chmod(0o600)
-        # Nobody is really blocked.
-        agents = '[registered_agents]\nmkey_file = "../mkey"' if self.listed else '[agent]\nenforcer = "dry-run"'
+        # Nobody is really blocked. What analyses wants agents in ZooKeeper, though none may be there.
+        registered = self.listed or role == "analyse"
+        agents = '[registered_agents]\nmkey_file = "../mkey"' if registered else '[agent]\nenforcer = "dry-run"'
         return f"""
             state = "state"
             settings = "../settings.json"

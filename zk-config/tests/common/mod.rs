@@ -37,7 +37,7 @@ pub(crate) fn ensemble(url: &str) -> Ensemble {
     let mut ensemble = Ensemble::new(url);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let since = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos();
-    ensemble.root = format!("/zk-config-tests/{}-{since:x}-{number}", process::id());
+    ensemble.root = format!("/zk-config-tests-{}-{since:x}-{number}", process::id());
     ensemble.session_timeout = SESSION;
     ensemble
 }
