@@ -41,7 +41,7 @@ pub(crate) trait Head: Send {
     /// Makes one task and all that is local downstream of it. All queues must be open.
     fn group(&self, site: &Site<'_>) -> Box<dyn Group>;
 
-    /// Lets go of the queues.
+    /// Lets go of the queues, and of the components downstream.
     fn close(&self);
 }
 
@@ -72,6 +72,11 @@ impl<T: Tuple> Outlets<T> {
 
     pub(crate) fn add_branch(&self, branch: Box<dyn ConnectBranch<T>>) {
         self.branches.lock().unwrap_or_else(PoisonError::into_inner).push(branch);
+    }
+
+    fn clear(&self) {
+        self.edges.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.branches.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn connect(&self, site: &Site<'_>) -> Outputs<T> {
@@ -123,7 +128,9 @@ impl<S: Spout> Head for SpoutBlueprint<S> {
         })
     }
 
-    fn close(&self) {}
+    fn close(&self) {
+        self.outlets.clear();
+    }
 }
 
 /// A bolt, local or with tasks of its own.
@@ -173,6 +180,7 @@ impl<B: Bolt> Head for Arc<BoltBlueprint<B>> {
 
     fn close(&self) {
         self.inbox.close();
+        self.outlets.clear();
     }
 }
 

@@ -82,8 +82,6 @@ impl Topology {
                 }));
             }
         }
-        // From here on only the tasks hold each other's queues, so that they notice when the last is gone.
-        heads().for_each(|(_, head)| head.close());
         Assembly {
             groups,
             endings: Endings::new(&self),
@@ -97,6 +95,14 @@ pub(crate) struct Assembly {
     pub(crate) groups: Vec<Box<dyn Group>>,
     pub(crate) endings: Endings,
     pub(crate) has_feedback: bool,
+}
+
+/// From here on only the tasks hold each other's queues, so that they notice when the last is gone. And components that
+/// feed each other let go of each other, so that what their factories hold is freed with the last task.
+impl Drop for Topology {
+    fn drop(&mut self) {
+        self.heads.iter().flatten().for_each(|head| head.close());
+    }
 }
 
 impl fmt::Debug for Topology {

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{MODES, each, pass, run};
 use engine::testing::{Capture, Feed, TopologyTestDriver};
 use engine::{BuildError, Collector, TopologyBuilder};
@@ -104,6 +106,33 @@ fn feedback_closes_a_circle_and_is_part_of_its_batch() {
             assert_eq!(got, expect, "{mode:?}, {tasks} tasks");
         }
     }
+}
+
+#[test]
+fn components_that_feed_each_other_are_gone_with_their_topology() {
+    let build = |held: &Arc<()>| {
+        let (feed, held) = (Feed::new(), held.clone());
+        feed.push(vec![1]);
+        feed.end();
+        let mut t = TopologyBuilder::new("circle");
+        let numbers = t.spout("numbers", 1, feed.spout());
+        let work = t.bolt("work", 1, |_| pass::<Numbers>()).shuffle(&numbers);
+        let back = t.bolt("back", 1, move |_| {
+            let held = held.clone();
+            each(move |_: Numbers, _: &mut Collector<'_, Numbers>| assert!(Arc::strong_count(&held) > 1))
+        });
+        let back = back.shuffle(&work);
+        t.feedback_all(&back, &work);
+        t.build().expect("it is sound")
+    };
+    for mode in MODES {
+        let held = Arc::new(());
+        assert!(run(mode, build(&held)).is_clean());
+        assert_eq!(Arc::strong_count(&held), 1, "{mode:?}: somebody still has the factory");
+    }
+    let held = Arc::new(());
+    drop(build(&held));
+    assert_eq!(Arc::strong_count(&held), 1, "never started");
 }
 
 #[test]
