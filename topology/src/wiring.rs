@@ -222,9 +222,9 @@ where
     let mut t = TopologyBuilder::new("matching");
     let lines = t.spout("lines", 1, lines);
     let (counts, hits) = matched(&mut t, &lines, vec![source], &settings, tasks);
-    let _send = t.bolt("send", 1, send).shuffle(&hits).tick_every(SEND_EVERY);
+    let _send = t.bolt("send_hits", 1, send).shuffle(&hits).tick_every(SEND_EVERY);
     let report = move |_: &_| LiveReport::new(status.clone(), notifier.clone());
-    let _report = t.bolt("report", 1, report).shuffle(&counts);
+    let _report = t.bolt("match_report", 1, report).shuffle(&counts);
     t.build()
 }
 
@@ -265,7 +265,7 @@ where
     };
     let findings = t.bolt("analysis", tasks, analysis).fields(&hits).fields(&told_bans);
     let located = t.local_bolt("geoip", &findings, move |_| GeoIp::new(places.clone()));
-    let _send = t.bolt("send", 1, send).shuffle(&located).tick_every(SEND_EVERY);
+    let _send = t.bolt("send_findings", 1, send).shuffle(&located).tick_every(SEND_EVERY);
     t.build()
 }
 

@@ -158,7 +158,7 @@ fn horizon(settings: &Settings) -> Seconds {
     HORIZON.max(Seconds(windows))
 }
 
-/// A topic that this worker alone reads, or one that is keyed by client.
+/// A topic that this worker alone reads.
 fn kafka(
     input: &KafkaInput,
     config: &Config,
@@ -168,14 +168,11 @@ fn kafka(
 ) -> anyhow::Result<(Arc<KafkaHealth>, KafkaLines)> {
     let kafka = config.kafka.as_ref().context("`[kafka]` is missing from the configuration")?;
     let KafkaInput { topic, start, envelope, message_keys } = input;
-    if !kafka.keyed_by_client {
-        refuse_second_member(&kafka.client, &kafka.group, topic)?;
-    }
+    refuse_second_member(&kafka.client, &kafka.group, topic)?;
     let journal = ByJournal {
         marks: partition_marks(topic, marks),
         horizon: horizon(settings),
         worker: worker(&config.state),
-        shared: kafka.keyed_by_client,
     };
     let lines = KafkaLinesConfig {
         kafka: kafka.client.clone(),

@@ -97,7 +97,7 @@ impl Args {
         let doubts = reach_doubts(&config);
         // What is written has clients' addresses and lines in it.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o027));
-        if config.worker.role != Role::All {
+        if !config.parts().is_empty() {
             return work(config, &told, &end);
         }
         let app = match LiveApp::start(config, LiveOptions::default()) {

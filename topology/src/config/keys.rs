@@ -461,7 +461,8 @@ pub(super) static KAFKA: Section = Section {
             FLAG,
             "false",
             "Whether shippers key the topic by client, so that all lines of a client are in one partition. Only then \
-             may several workers run with `--role all`.",
+             may several workers run with `--role all`: each then does what the roles `match` and `analyse` do, and needs \
+             what they need.",
         ),
         key(
             "hits_topic",

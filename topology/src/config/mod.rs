@@ -225,7 +225,7 @@ pub struct Worker {
 /// A part of the work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Role {
-    /// Everything, alone
+    /// Everything: alone, or beside others where shippers key the topic by client
     #[default]
     All,
     /// Reads lines, and sends what is to be counted to those who count
@@ -246,6 +246,26 @@ impl Role {
     }
 }
 
+/// A part of a fleet's work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// Reading lines.
+    Match,
+    /// Counting and deciding, and owning the bans.
+    Analyse,
+}
+
+impl Part {
+    /// Its name, as that of the role.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Match => Role::Match.name(),
+            Self::Analyse => Role::Analyse.name(),
+        }
+    }
+}
+
 impl Default for Worker {
     fn default() -> Self {
         let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -254,21 +274,36 @@ impl Default for Worker {
 }
 
 impl Config {
+    /// What this process does of a fleet's work; nothing where it does everything alone.
+    #[must_use]
+    pub fn parts(&self) -> &'static [Part] {
+        let keyed = self.kafka.as_ref().is_some_and(|kafka| kafka.keyed_by_client);
+        match self.worker.role {
+            Role::Match => &[Part::Match],
+            Role::Analyse => &[Part::Analyse],
+            Role::All if keyed => &[Part::Match, Part::Analyse],
+            Role::All => &[],
+        }
+    }
+
     /// What a role needs that isn't there, in a sentence each.
     #[must_use]
     pub fn lacks(&self) -> Vec<String> {
         let mut lacks = Vec::new();
-        let role = self.worker.role;
+        let parts = self.parts();
         if self.registered_agents.is_some() && self.zookeeper.is_none() {
             lacks.push("[registered_agents] needs [zookeeper]: that is where they register".to_owned());
         }
-        if role == Role::All {
+        if parts.is_empty() {
             return lacks;
         }
-        let name = role.name();
+        let name = match self.worker.role {
+            Role::All => "the role `all` with `keyed_by_client`".to_owned(),
+            role => format!("the role `{}`", role.name()),
+        };
         let mut needs = |there: bool, what: &str| {
             if !there {
-                lacks.push(format!("the role `{name}` needs {what}"));
+                lacks.push(format!("{name} needs {what}"));
             }
         };
         let topics = self.sources.iter().filter(|source| matches!(source.input, Input::Kafka(_))).count();
@@ -281,20 +316,19 @@ impl Config {
             self.zookeeper.is_some(),
             "[zookeeper]: workers have their settings there, and choose an owner",
         );
-        if role == Role::Analyse {
+        if parts.contains(&Part::Analyse) {
             needs(
                 matches!(self.store.database, Database::Mysql(_)),
                 "a MySQL database (`url` in [store]): whoever owns the bans next must find them there",
             );
-        }
-        if role == Role::Analyse && self.registered_agents.is_none() && self.agents.is_empty() {
-            lacks.push(
-                "the role `analyse` needs agents: [registered_agents] for those in ZooKeeper, or [[agents]]"
-                    .to_owned(),
+            needs(
+                self.registered_agents.is_some() || !self.agents.is_empty(),
+                "agents: [registered_agents] for those in ZooKeeper, or [[agents]]",
             );
-        }
-        if self.dry_run && role == Role::Analyse {
-            lacks.push("a dry run is for one worker: `dry_run` goes with the role `all`".to_owned());
+            if self.dry_run {
+                lacks
+                    .push("a dry run is for one worker: `dry_run` goes with the role `all` alone".to_owned());
+            }
         }
         lacks
     }

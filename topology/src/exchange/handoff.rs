@@ -66,6 +66,12 @@ impl Handoff {
         self.changed.notify_all();
     }
 
+    /// Whether a partition is ours.
+    #[must_use]
+    pub fn owns(&self, partition: i32) -> bool {
+        self.lock().partitions.contains_key(&partition)
+    }
+
     /// How far the partitions are that are ours, in their order.
     #[must_use]
     pub fn partitions(&self) -> Vec<(i32, Progress)> {

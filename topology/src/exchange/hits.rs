@@ -12,7 +12,7 @@ pub(super) const FORMAT: u8 = 1;
 pub(super) const NO_RULE: u32 = u32::MAX;
 
 /// What a worker found in the partitions that it reads, of the keys of one partition of the topic. Every partition gets
-/// a message whenever the worker has read something, and about every second when not.
+/// a message whenever the worker has read something, and twice a second when not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HitsMessage {
     /// How many partitions the access log has.

@@ -3,7 +3,7 @@
 //! ```text
 //!  access-log ─▶ match workers ─▶ ccfirewall.hits ─▶ analysing workers ─▶ ccfirewall.findings ─▶ the owner ─▶ agents
 //!                                 (by address)              ▲                                       │
-//!                                                           └────────── ccfirewall.key-bans ◀───────┘
+//!                                                           └────────── ccfirewall.key_bans ◀───────┘
 //! ```
 //!
 //! These are the edges of one topology, carried by topics of Kafka. On the first two, what is sent and how far was read

@@ -8,7 +8,7 @@ use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::adapters::kafka::KafkaConfig;
+use crate::adapters::kafka::{KafkaConfig, Quiet};
 
 /// Where reading begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +23,9 @@ pub enum From {
 
 /// A reader. Messages of transactions come when they are committed.
 pub struct Reader {
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Quiet>,
     topic: String,
     from: Option<From>,
-    next: Option<i64>,
 }
 
 /// A message of the partition.
@@ -56,8 +55,10 @@ impl Reader {
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "earliest")
             .set("isolation.level", "read_committed")
-            .create()?;
-        Ok(Self { consumer, topic: topic.to_owned(), from: Some(from), next: None })
+            // What the owner says, and what it must hear, is there at once.
+            .set("fetch.wait.max.ms", "100")
+            .create_with_context(Quiet)?;
+        Ok(Self { consumer, topic: topic.to_owned(), from: Some(from) })
     }
 
     /// What is next, if anything is there.
@@ -70,7 +71,6 @@ impl Reader {
         }
         match self.consumer.poll(Duration::ZERO)? {
             Ok(message) => {
-                self.next = Some(message.offset() + 1);
                 let at = message.timestamp().to_millis().unwrap_or(0);
                 let payload = message.payload().unwrap_or_default().to_vec();
                 Some(Read { offset: message.offset(), at, payload })
@@ -85,7 +85,14 @@ impl Reader {
     fn begin(&mut self, from: From) -> Result<(), KafkaError> {
         let mut list = TopicPartitionList::new();
         let offset = match from {
-            From::Offset(offset) => Offset::Offset(offset),
+            From::Offset(offset) => {
+                let (low, high) = self.consumer.fetch_watermarks(&self.topic, 0, ANSWER)?;
+                if !(low..=high).contains(&offset) {
+                    let topic = &self.topic;
+                    tracing::error!(topic, offset, low, high, "messages were deleted before they were read");
+                }
+                Offset::Offset(offset)
+            }
             From::Beginning => Offset::Beginning,
             From::Since(millis) => {
                 let mut times = TopicPartitionList::new();

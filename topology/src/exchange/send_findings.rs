@@ -159,7 +159,11 @@ impl Bolt for SendFindings {
     }
 
     fn tick(&mut self, _: Timestamp, _: &mut Collector<'_, ()>) {
-        self.send();
+        // Before anything is read: what this worker left open when it was killed holds up its own successor, too.
+        match self.transactions.prepare() {
+            Ok(()) => self.send(),
+            Err(failed) => self.handoff.fail(failed.to_string()),
+        }
     }
 
     fn cleanup(&mut self, _: &mut Collector<'_, ()>) {

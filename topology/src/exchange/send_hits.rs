@@ -54,6 +54,9 @@ struct Reading {
     newest: Second,
     came_at: Moment,
     shipping: Shipping,
+    /// Whether nothing more was there to read. Only what comes then tells how long lines take to come, for what was
+    /// there already may have waited for us.
+    at_end: bool,
     upto: Second,
 }
 
@@ -79,7 +82,7 @@ impl SendHits {
         let next = mark.next.offset as i64;
         let newest = batch.hits.iter().map(|hit| hit.second).max();
         let reading = self.reading.entry(source).or_insert_with(Reading::new);
-        reading.came(next, newest, mark.read_at);
+        reading.came(next, newest, mark.read_at, mark.caught_up);
         self.gathered.positions.insert(source, next);
         self.gathered.ipv6_prefix = batch.ipv6_prefix;
         let held = self.settings.load();
@@ -104,7 +107,7 @@ impl SendHits {
         self.reading.retain(|source, _| owned.iter().any(|(ours, _)| ours == source));
         let before: BTreeMap<i32, Second> =
             self.reading.iter().map(|(&source, reading)| (source, reading.upto)).collect();
-        for (source, progress) in owned {
+        for &(source, progress) in &owned {
             let reading = self.reading.entry(source).or_insert_with(Reading::new);
             let all_came = progress.caught_up && reading.next.max(progress.committed) >= progress.emitted;
             reading.look(all_came.then_some(now));
@@ -139,8 +142,19 @@ impl SendHits {
             let known = self.reading.iter().filter(|(_, reading)| reading.upto != Second::NEVER);
             send(known.map(part).collect());
         }
-        parcel.positions =
-            gathered.positions.iter().map(|(&source, &next)| (source, next, String::new())).collect();
+        let position = |(source, next)| (source, next, String::new());
+        if gathered.positions.is_empty() {
+            // How far partitions were read is only for their owner to say: with their positions the broker can tell.
+            // What it refuses is said anew the next time.
+            parcel.positions =
+                owned.into_iter().map(|(source, at)| position((source, at.committed))).collect();
+            return match self.transactions.send_once(&parcel) {
+                Ok(Ok(())) => {}
+                Ok(Err(refused)) => tracing::debug!(%refused, "how far partitions were read isn't told"),
+                Err(failed) => self.handoff.fail(failed.to_string()),
+            };
+        }
+        parcel.positions = gathered.positions.clone().into_iter().map(position).collect();
         match self.transactions.send(&parcel) {
             Ok(()) => {
                 gathered
@@ -187,16 +201,26 @@ impl Gathered {
 
 impl Reading {
     fn new() -> Self {
-        let shipping = Shipping::default();
-        Self { next: 0, newest: Second::NEVER, came_at: Moment::default(), shipping, upto: Second::NEVER }
+        let (shipping, at_end) = (Shipping::default(), false);
+        Self {
+            next: 0,
+            newest: Second::NEVER,
+            came_at: Moment::default(),
+            shipping,
+            at_end,
+            upto: Second::NEVER,
+        }
     }
 
-    fn came(&mut self, next: i64, newest: Option<Second>, at: Moment) {
+    fn came(&mut self, next: i64, newest: Option<Second>, at: Moment, at_end: bool) {
         self.next = next;
+        let was_at_end = std::mem::replace(&mut self.at_end, at_end);
         let Some(newest) = newest else { return };
         self.newest = self.newest.max(newest);
         self.came_at = at;
-        self.shipping.seen(at.second(), at.second().0 - newest.0);
+        if was_at_end {
+            self.shipping.seen(at.second(), at.second().0 - newest.0);
+        }
     }
 
     /// Where nothing more is there to read at `now`, the source is as far as the clock, less the time that its lines
@@ -204,6 +228,7 @@ impl Reading {
     fn look(&mut self, nothing_more: Option<Moment>) {
         self.upto = self.upto.max(self.newest);
         if let Some(now) = nothing_more {
+            self.at_end = true;
             let idle = now.0 - self.came_at.0 > IDLE_AFTER;
             let takes = if idle { 1 } else { self.shipping.takes().clamp(1, LONGEST_SHIPPING) };
             self.upto = self.upto.max(Second(now.second().0 - takes));
@@ -251,6 +276,9 @@ impl Bolt for SendHits {
 
     fn tick(&mut self, now: Timestamp, _: &mut Collector<'_, ()>) {
         let now = Moment(now.as_millis() as i64);
+        if let Err(failed) = self.transactions.prepare() {
+            return self.handoff.fail(failed.to_string());
+        }
         if !self.gathered.positions.is_empty() || now.0 - self.sent_at.0 >= HEARTBEAT {
             self.send(now);
         }

@@ -6,11 +6,11 @@ use bolts::tuples::KeyBans;
 use engine::{Bolt, Collector, Timestamp};
 use model::units::Moment;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 use std::time::Duration;
 
 use super::{KeyBansMessage, KeyBansView};
-use crate::adapters::kafka::KafkaConfig;
+use crate::adapters::kafka::{KafkaConfig, Quiet};
 
 /// So often all bans are sent, in milliseconds. A worker that starts reads at least so much of the topic.
 pub const ALL_EVERY: i64 = 30_000;
@@ -19,7 +19,7 @@ const CHUNK: usize = 10_000;
 
 /// The bolt. One task.
 pub struct SendKeyBans {
-    producer: ThreadedProducer<DefaultProducerContext>,
+    producer: ThreadedProducer<Quiet>,
     topic: Arc<str>,
     epoch: u64,
     view: KeyBansView,
@@ -39,7 +39,9 @@ impl SendKeyBans {
         bans: KeyBans,
         now: Moment,
     ) -> Result<Self, KafkaError> {
-        let producer = config.client().set("enable.idempotence", "true").set("linger.ms", "0").create()?;
+        let mut client = config.client();
+        client.set("enable.idempotence", "true").set("linger.ms", "0");
+        let producer = client.create_with_context(Quiet)?;
         let view = KeyBansView::default();
         view.take(KeyBansMessage { epoch, part: None, bans }, now.second());
         Ok(Self { producer, topic, epoch, view, all_sent_at: None, now })

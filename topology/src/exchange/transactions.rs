@@ -8,19 +8,22 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::Handoff;
-use crate::adapters::kafka::KafkaConfig;
+use crate::adapters::kafka::{KafkaConfig, Quiet};
 
 /// A call that takes longer is called again.
 const CALL: Duration = Duration::from_secs(5);
 /// So long a transaction that had to be aborted is tried again.
 const PATIENCE: Duration = Duration::from_secs(20);
-
 /// Before that.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Before a call that failed is made again.
+const BREATH: Duration = Duration::from_millis(20);
+/// So long the broker may take to end a transaction that isn't tried again.
+const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// A message to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +54,9 @@ pub enum TransactionsFailed {
     /// The group doesn't know us at the moment.
     #[error("the consumer group has dropped this worker, so what it read isn't committed")]
     NoMember,
+    /// Partitions went to another worker before what was read of them was committed.
+    #[error("partitions went to another worker before what was read of them was committed")]
+    Moved,
     /// It has to end.
     #[error("this worker was told to end before what it read was committed")]
     Stopped,
@@ -59,7 +65,7 @@ pub enum TransactionsFailed {
 /// Tells which member of the group commits, as the group knows it now.
 pub type Member = Box<dyn Fn() -> Option<ConsumerGroupMetadata> + Send>;
 
-type Sender = ThreadedProducer<DefaultProducerContext>;
+type Sender = ThreadedProducer<Quiet>;
 
 /// A producer of transactions.
 pub struct Transactions {
@@ -91,8 +97,9 @@ impl Transactions {
         handoff: Arc<Handoff>,
         stop: Arc<AtomicBool>,
     ) -> Result<Self, KafkaError> {
-        // Nobody reads what comes behind a transaction that was left open until the broker gives it up. That should be no
-        // later than the group gives up a dead worker.
+        // Nobody reads what comes behind a transaction that a dead worker left open until the broker gives it up. That
+        // should be no later than the group gives up the worker; how often the broker looks is up to its
+        // `transaction.abort.timed.out.transaction.cleanup.interval.ms`.
         let timeout = config.session_timeout * 2 / 3;
         let producer = config
             .client()
@@ -101,8 +108,21 @@ impl Transactions {
             .set("enable.idempotence", "true")
             .set("linger.ms", "0")
             .set("compression.type", "zstd")
-            .create()?;
+            .create_with_context(Quiet)?;
         Ok(Self { producer, read_topic, member, handoff, stop, ready: false })
+    }
+
+    /// Makes ready, once: from then on whoever had the name before can commit nothing, and what it left open is aborted,
+    /// so that nobody waits for it.
+    ///
+    /// # Errors
+    /// Where the broker refuses for good, or it has to end.
+    pub fn prepare(&mut self) -> Result<(), TransactionsFailed> {
+        if !self.ready {
+            self.retried(|producer| producer.init_transactions(CALL))?;
+            self.ready = true;
+        }
+        Ok(())
     }
 
     /// Commits a parcel: returns when it is.
@@ -110,25 +130,41 @@ impl Transactions {
     /// # Errors
     /// Where it can't be known or won't be; nothing more may be sent then, and reading must begin again.
     pub fn send(&mut self, parcel: &Parcel) -> Result<(), TransactionsFailed> {
-        if !self.ready {
-            self.retried(|producer| producer.init_transactions(CALL))?;
-            self.ready = true;
-        }
         let until = Instant::now() + PATIENCE;
         loop {
-            let Err(failure) = self.attempt(parcel) else { return Ok(()) };
-            let again = match &failure {
-                TransactionsFailed::NoMember => true,
-                TransactionsFailed::Refused(error) => requires_abort(error),
-                TransactionsFailed::Stopped => false,
-            };
-            if !again || Instant::now() >= until || self.gives_up() {
+            let Err(failure) = self.send_once(parcel)? else { return Ok(()) };
+            if Instant::now() >= until || self.gives_up() || matches!(failure, TransactionsFailed::Moved) {
                 return Err(failure);
             }
             tracing::debug!(%failure, "a transaction is tried again");
-            self.retried(|producer| producer.abort_transaction(CALL))?;
             thread::sleep(PAUSE);
         }
+    }
+
+    /// Tries to commit a parcel; within it, why that wasn't done, though it may be another time.
+    ///
+    /// # Errors
+    /// As [`Transactions::send`].
+    pub fn send_once(
+        &mut self,
+        parcel: &Parcel,
+    ) -> Result<Result<(), TransactionsFailed>, TransactionsFailed> {
+        self.prepare()?;
+        let Err(failure) = self.attempt(parcel) else { return Ok(Ok(())) };
+        let may_be_tried_again = match &failure {
+            TransactionsFailed::NoMember | TransactionsFailed::Moved => true,
+            TransactionsFailed::Refused(error) => requires_abort(error),
+            TransactionsFailed::Stopped => false,
+        };
+        if may_be_tried_again && !self.gives_up() {
+            self.retried(|producer| producer.abort_transaction(CALL))?;
+            return Ok(Err(failure));
+        }
+        // Readers wait behind a transaction that is left open.
+        if let Err(error) = self.producer.abort_transaction(LAST_CALL) {
+            tracing::debug!(%error, "the broker ends the transaction by itself");
+        }
+        Err(failure)
     }
 
     fn attempt(&self, parcel: &Parcel) -> Result<(), TransactionsFailed> {
@@ -144,6 +180,13 @@ impl Transactions {
                 position.set_metadata(metadata);
             }
             let member = (self.member)().ok_or(TransactionsFailed::NoMember)?;
+            // In this order: partitions that are still ours now were so in the group's generation that was just asked
+            // for, and the broker refuses it once they aren't.
+            if self.gives_up()
+                || !parcel.positions.iter().all(|&(partition, ..)| self.handoff.owns(partition))
+            {
+                return Err(TransactionsFailed::Moved);
+            }
             self.retried(|producer| producer.send_offsets_to_transaction(&positions, &member, CALL))?;
         }
         self.retried(|producer| producer.commit_transaction(CALL))
@@ -171,7 +214,7 @@ impl Transactions {
             match call(&self.producer) {
                 Ok(()) => return Ok(()),
                 Err(_) if self.stop.load(Ordering::Relaxed) => return Err(TransactionsFailed::Stopped),
-                Err(error) if is_retriable(&error) && !self.gives_up() => {}
+                Err(error) if is_retriable(&error) && !self.gives_up() => thread::sleep(BREATH),
                 Err(error) => return Err(TransactionsFailed::Refused(error)),
             }
         }

@@ -25,7 +25,7 @@ impl Handed {
     pub fn changes(handoff: Arc<Handoff>) -> TellChange {
         Box::new(move |change| match change {
             GroupChange::Came(partitions) => {
-                partitions.iter().for_each(|&partition| handoff.assigned(partition, 0));
+                partitions.iter().for_each(|&(partition, from)| handoff.assigned(partition, from));
             }
             GroupChange::CaughtUp(partition) => handoff.caught_up(partition),
             GroupChange::Going(partitions) => handoff.release(partitions, RELEASE),

@@ -84,26 +84,21 @@ impl Hits {
         }
     }
 
-    fn horizon(&self) -> i64 {
-        let held = self.settings.load();
-        let settings = held.settings();
-        let rules = settings.rules.iter().map(|(_, rule)| rule.block_within.max(rule.warn_within));
-        let longest = rules.max().unwrap_or_default().0;
-        HORIZON.max(i64::from(longest) + i64::from(settings.max_lateness.0))
-    }
-
     fn assigned(&mut self, new: &[Assigned]) {
-        let horizon = self.horizon();
+        let horizon = horizon(&self.settings);
         for (&partition, lane) in &mut self.lanes {
             let begin = lane.merge.begin_for(horizon, lane.next);
             *lane = Lane { live_from: lane.next, next: begin, batches: lane.batches, ..Lane::default() };
             self.partitions.rewind(partition, begin);
         }
-        for Assigned { partition, committed, low, .. } in new {
+        for Assigned { partition, committed, low, high, .. } in new {
             let live_from = committed.as_ref().map_or(*low, |committed| committed.offset.max(*low));
             let begin = committed.as_ref().and_then(|committed| committed.metadata.parse().ok());
             let begin = begin.unwrap_or(live_from).clamp(*low, live_from);
-            self.partitions.start(*partition, begin);
+            let wanted = if live_from > *high { live_from } else { begin };
+            let begin = self.partitions.start(*partition, wanted);
+            // A topic that was made anew begins anew.
+            let live_from = if begin < wanted { begin } else { live_from };
             self.handoff.assigned(*partition, live_from);
             self.lanes.insert(*partition, Lane { live_from, next: begin, ..Lane::default() });
         }
@@ -177,9 +172,15 @@ impl Hits {
 
     fn take(&mut self, Message { partition, offset, timestamp, payload, .. }: Message) {
         let Some(lane) = self.lanes.get_mut(&partition) else { return };
+        if offset < lane.next {
+            // The topic was made anew while it was read.
+            *lane = Lane { live_from: offset, filled: true, batches: lane.batches, ..Lane::default() };
+            self.handoff.assigned(partition, offset);
+        }
         // The first live one ends a batch that only fills windows.
         if lane.read && lane.next <= lane.live_from && offset >= lane.live_from {
-            let batch = lane.batch(&self.topic, partition, Moment(timestamp.unwrap_or(0)), HORIZON);
+            let (at, horizon) = (Moment(timestamp.unwrap_or(0)), horizon(&self.settings));
+            let batch = lane.batch(&self.topic, partition, at, horizon);
             self.ready.push_back(batch);
         }
         lane.read = true;
@@ -202,13 +203,22 @@ impl Hits {
 
     /// Makes batches of what was gathered.
     fn batches(&mut self, now: Moment) {
-        let horizon = self.horizon();
+        let horizon = horizon(&self.settings);
         for (&partition, lane) in &mut self.lanes {
             if lane.read {
                 self.ready.push_back(lane.batch(&self.topic, partition, now, horizon));
             }
         }
     }
+}
+
+/// How far back windows are filled again.
+fn horizon(settings: &SettingsPort) -> i64 {
+    let held = settings.load();
+    let settings = held.settings();
+    let rules = settings.rules.iter().map(|(_, rule)| rule.block_within.max(rule.warn_within));
+    let longest = rules.max().unwrap_or_default().0;
+    HORIZON.max(i64::from(longest) + i64::from(settings.max_lateness.0))
 }
 
 impl Lane {

@@ -290,10 +290,5 @@ pub(crate) fn check_once(mut found: Vec<usize>, count: usize) {
 
 /// A journal with a horizon.
 pub(crate) fn journal(marks: &[(i32, i64)]) -> ByJournal {
-    ByJournal {
-        marks: marks.iter().copied().collect(),
-        horizon: Seconds(900),
-        worker: "w".to_owned(),
-        shared: false,
-    }
+    ByJournal { marks: marks.iter().copied().collect(), horizon: Seconds(900), worker: "w".to_owned() }
 }

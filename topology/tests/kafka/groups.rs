@@ -1,14 +1,17 @@
 //! Several members of a group.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use topology::spouts::kafka::{ByJournal, ByTransaction, GroupChange, Mode, refuse_second_member};
+use topology::spouts::kafka::{
+    ByJournal, ByTransaction, GroupChange, KafkaLinesConfig, Mode, refuse_second_member,
+};
 
 use crate::common::*;
 
 fn shared(name: &str) -> ByJournal {
-    ByJournal { worker: name.to_owned(), shared: true, ..journal(&[]) }
+    ByJournal { worker: name.to_owned(), ..journal(&[]) }
 }
 
 #[test]
@@ -95,6 +98,74 @@ fn a_second_member_is_refused() {
     });
     two.spout_close();
     one.run_until("it is over", |one| one.health.problem().is_none());
+}
+
+/// A member that ends without a word, and comes again under its name, has at once what it had; nobody else hears of it.
+#[test]
+fn a_member_that_comes_again_is_not_waited_for() {
+    let Some(topic) = Topic::shared("again", 2) else { return };
+    topic.send_lines(0..20, 2);
+    let member = |name: &str| {
+        let mut lines = topic.lines();
+        lines.kafka.instance = Some(name.to_owned());
+        // Far longer than this test may take.
+        lines.kafka.session_timeout = Duration::from_secs(300);
+        lines
+    };
+    let moves = Arc::<Mutex<Vec<String>>>::default();
+    let tell = {
+        let moves = moves.clone();
+        move |change: GroupChange<'_>| moves.lock().unwrap().push(format!("{change:?}"))
+    };
+    let by_transaction = ByTransaction { changes: Some(Box::new(tell)) };
+    let mut one = Worker::with(member("one"), Mode::Transaction(by_transaction));
+    let mut two = Worker::new(member("two"), shared("two"));
+    until("both have a partition", || {
+        one.step();
+        two.step();
+        [&one, &two].map(|worker| worker.health.now().partitions.len()) == [1, 1]
+    });
+    let before = moves.lock().unwrap().len();
+    drop(two);
+    let mut two = Worker::new(member("two"), shared("two"));
+    until("it has its partition again", || {
+        one.step();
+        two.step();
+        two.health.now().partitions.len() == 1
+    });
+    topic.send_lines(20..40, 2);
+    until("the new lines are read", || {
+        one.step();
+        two.step();
+        one.numbers().iter().chain(&two.numbers()).filter(|&&number| number >= 20).count() >= 20
+    });
+    let moves = moves.lock().unwrap();
+    let moved = moves[before..].iter().filter(|change| !change.starts_with("CaughtUp"));
+    assert_eq!(moved.count(), 0, "{moves:?}");
+}
+
+/// Whoever hears that nothing more is there may rely on it that all that was there is emitted.
+#[test]
+fn a_partition_is_only_through_when_all_of_it_is_emitted() {
+    let Some(topic) = Topic::shared("through", 2) else { return };
+    topic.send_lines(0..400, 2);
+    let emitted = Arc::new(AtomicUsize::new(0));
+    let through = Arc::<Mutex<Vec<usize>>>::default();
+    let (known, told) = (emitted.clone(), through.clone());
+    let tell = move |change: GroupChange<'_>| {
+        if matches!(change, GroupChange::CaughtUp(_)) {
+            told.lock().unwrap().push(known.load(Ordering::Relaxed));
+        }
+    };
+    let lines = KafkaLinesConfig { batch_bytes: 1000, ..topic.lines() };
+    let by_transaction = ByTransaction { changes: Some(Box::new(tell)) };
+    let mut worker = Worker::with(lines, Mode::Transaction(by_transaction));
+    worker.run_until("both partitions are through", |worker| {
+        emitted.store(worker.numbers().len(), Ordering::Relaxed);
+        through.lock().unwrap().len() == 2
+    });
+    let through = through.lock().unwrap();
+    assert!(through[0] >= 200 && through[1] == 400, "{through:?} of 200 and 400 lines");
 }
 
 #[test]

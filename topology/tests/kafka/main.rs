@@ -8,3 +8,4 @@ mod groups;
 mod live;
 mod positions;
 mod shapes;
+mod transactions;

@@ -3,20 +3,18 @@
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic as Spec, TopicReplication};
-use rdkafka::client::{ClientContext, DefaultClientContext};
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError as Cause, RDKafkaErrorCode};
 
 use super::config::KafkaConfig;
-use super::context::log;
 use super::error::KafkaError;
+use super::quiet::Quiet;
 
 /// Asks Kafka. Each call waits for the answer, by a deadline.
 pub struct Admin {
     brokers: String,
     client: BaseConsumer<Quiet>,
-    admin: AdminClient<DefaultClientContext>,
+    admin: AdminClient<Quiet>,
 }
 
 /// A topic that is to be made.
@@ -32,21 +30,6 @@ pub struct NewTopic {
     pub settings: Vec<(String, String)>,
 }
 
-/// What goes wrong is in the answers.
-struct Quiet;
-
-impl ClientContext for Quiet {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
-    }
-
-    fn error(&self, error: Cause, reason: &str) {
-        tracing::debug!(%error, reason, "Kafka");
-    }
-}
-
-impl ConsumerContext for Quiet {}
-
 impl Admin {
     /// Connects when it is asked something.
     ///
@@ -57,7 +40,7 @@ impl Admin {
         Ok(Self {
             brokers: config.brokers.clone(),
             client: config.client().create_with_context(Quiet).map_err(of)?,
-            admin: config.client().create().map_err(of)?,
+            admin: config.client().create_with_context(Quiet).map_err(of)?,
         })
     }
 

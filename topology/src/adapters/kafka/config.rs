@@ -16,6 +16,10 @@ pub struct KafkaConfig {
     pub brokers: String,
     /// A member of a group that isn't heard of for so long is taken for dead.
     pub session_timeout: Duration,
+    /// What tells this member of groups from all others, over restarts. Whoever comes again under the same name is given
+    /// what it had at once, and nobody waits for the session of the one before to end. One that ends for good is taken
+    /// for alive until its session ends.
+    pub instance: Option<String>,
     /// Keys of librdkafka, as the operator gives them; [`check_property`] has taken each.
     pub properties: BTreeMap<String, String>,
 }
@@ -27,6 +31,7 @@ impl fmt::Debug for KafkaConfig {
         f.debug_struct("KafkaConfig")
             .field("brokers", &self.brokers)
             .field("session_timeout", &self.session_timeout)
+            .field("instance", &self.instance)
             .field("properties", &keys)
             .finish()
     }
@@ -40,7 +45,7 @@ impl KafkaConfig {
     #[must_use]
     pub fn new(brokers: &str) -> Self {
         let (brokers, properties) = (brokers.to_owned(), BTreeMap::new());
-        Self { brokers, session_timeout: Self::SESSION_TIMEOUT, properties }
+        Self { brokers, session_timeout: Self::SESSION_TIMEOUT, instance: None, properties }
     }
 
     /// What every client is told: consumers, producers, admin.
@@ -51,7 +56,7 @@ impl KafkaConfig {
         // What a property may say otherwise.
         client.set("client.id", "ccfirewall");
         client.set("reconnect.backoff.ms", "100");
-        client.set("reconnect.backoff.max.ms", "2000");
+        client.set("reconnect.backoff.max.ms", "500");
         // A topic that is created and a partition that is added are noticed so soon.
         client.set("topic.metadata.refresh.interval.ms", "10000");
         for (key, value) in &self.properties {
@@ -60,6 +65,13 @@ impl KafkaConfig {
         client.set("bootstrap.servers", &self.brokers);
         client.set("allow.auto.create.topics", "false");
         client
+    }
+
+    /// What a property may say otherwise.
+    pub(super) fn by_default(&self, client: &mut ClientConfig, key: &str, value: &str) {
+        if !self.properties.contains_key(key) {
+            client.set(key, value);
+        }
     }
 }
 
@@ -83,7 +95,7 @@ const OURS: &[(&str, &str)] = &[
     ("partition.assignment.strategy", "workers of one group must agree, so it is always cooperative-sticky"),
     ("group.protocol", "workers of one group must agree, so it is always classic"),
     ("group.remote.assignor", "workers of one group must agree, so partitions are always cooperative-sticky"),
-    ("group.instance.id", "a worker that is killed must lose its partitions at once"),
+    ("group.instance.id", "each worker has one of its own"),
     ("enable.partition.eof", "it is how the end of a partition is noticed, so it is always true"),
     ("statistics.interval.ms", "it is how lag is noticed, so it is always 1000"),
     ("allow.auto.create.topics", "a topic that is mistyped must not come to be"),

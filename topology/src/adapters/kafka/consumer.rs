@@ -30,7 +30,8 @@ use super::health::KafkaHealth;
 /// - Where messages are deleted before they are read, reading goes on with the first that there is, and
 ///   [`KafkaHealth`] says what may be lost.
 ///
-/// Dropping it leaves the group; what isn't committed is read again by whoever comes next.
+/// Dropping it leaves the group, or, under a name of its own ([`KafkaConfig::instance`]), waits there for whoever comes
+/// again; what isn't committed is read again.
 pub struct Partitions {
     consumer: Arc<BaseConsumer<Context>>,
     brokers: String,
@@ -157,10 +158,13 @@ impl Partitions {
         let session = config.session_timeout.as_millis();
         let mut client = config.client();
         // How soon it is noticed that nothing more is there.
-        if !config.properties.contains_key("fetch.wait.max.ms") {
-            client.set("fetch.wait.max.ms", "100");
-        }
+        config.by_default(&mut client, "fetch.wait.max.ms", "100");
+        // Windows are filled again at full speed.
+        config.by_default(&mut client, "fetch.queue.backoff.ms", "50");
         client.set("group.id", group);
+        if let Some(instance) = &config.instance {
+            client.set("group.instance.id", instance);
+        }
         client.set("session.timeout.ms", session.to_string());
         client.set("heartbeat.interval.ms", (session / 12).max(1).to_string());
         client.set("partition.assignment.strategy", "cooperative-sticky");

@@ -1,5 +1,5 @@
-//! A worker of a fleet: reads lines for others (`match`), or counts and decides (`analyse`); one of the latter at a time
-//! owns the bans. See [`exchange`](crate::exchange).
+//! A worker of a fleet: reads lines for others (`match`), or counts and decides (`analyse`), or both; one of those who
+//! count owns the bans at a time. See [`exchange`](crate::exchange).
 //!
 //! A worker holds nothing that another one couldn't take over. Where it can't go on with what it read, because the
 //! group has given its partitions to others or a transaction failed for good, it begins again at what is committed:
@@ -31,7 +31,7 @@ use super::settled::Settled;
 use super::{Board, state};
 use crate::adapters::http::{self, Http};
 use crate::adapters::settings_in_force::SettingsStatus;
-use crate::config::{Config, Input, Kafka, KafkaInput, Role};
+use crate::config::{Config, Input, Kafka, KafkaInput, Part};
 use room::WorkerRoom;
 use stage::Stage;
 
@@ -125,7 +125,9 @@ impl Worker {
         let now = Moment(clock.now().as_millis() as i64);
         state::make(&config.state)?;
         let socket = config.state.join("control.sock");
-        let kafka = config.kafka.clone().context("`[kafka]` is missing")?;
+        let id = state::worker_id(&config.state)?;
+        let mut kafka = config.kafka.clone().context("`[kafka]` is missing")?;
+        kafka.client.instance = Some(id.id.clone());
         let source = config.sources.first().context("there is no source")?;
         let (Input::Kafka(input), format) = (source.input.clone(), source.format.clone()) else {
             bail!("the source is no topic");
@@ -138,7 +140,7 @@ impl Worker {
         let around =
             Surroundings { clock: clock.clone(), board, settings, zookeeper: Some(zookeeper.clone()) };
         let base = Arc::new(Base {
-            id: state::worker_id(&config.state)?,
+            id,
             places: places(&config)?,
             kafka,
             input,
@@ -153,19 +155,19 @@ impl Worker {
         });
         let room = Arc::new(WorkerRoom::new(base.clone()));
         let http = http::start(room.clone(), base.config.http.listen, socket)?;
-        let role = base.config.worker.role;
         let about = json!({
-            "role": role.name(),
+            "role": base.config.worker.role.name(),
             "version": env!("CARGO_PKG_VERSION"),
             "http": http.address().to_string(),
         });
         let path = format!("workers/{}", base.name());
         let registered = zookeeper.keep_ephemeral(&path, about.to_string())?;
-        let mut threads = vec![spawn("stage", {
+        let mut threads = Vec::new();
+        for &part in base.config.parts() {
             let (base, room) = (base.clone(), room.clone());
-            move || keep_stage(&base, &room)
-        })?];
-        if role == Role::Analyse {
+            threads.push(spawn(part.name(), move || keep_stage(&base, &room, part))?);
+        }
+        if base.config.parts().contains(&Part::Analyse) {
             let (base, room) = (base.clone(), room.clone());
             threads.push(spawn("owner", move || owner::keep(&base, &room))?);
         }
@@ -203,15 +205,15 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> anyhow::Result<Join
     thread::Builder::new().name(name.to_owned()).spawn(run).context("the system has no thread left")
 }
 
-/// Keeps the role's part of the topology running, and makes it anew where it can't go on.
-fn keep_stage(base: &Arc<Base>, room: &WorkerRoom) {
+/// Keeps a part of the topology running, and makes it anew where it can't go on.
+fn keep_stage(base: &Arc<Base>, room: &WorkerRoom, part: Part) {
     let mut pause = FIRST_PAUSE;
     while !base.stops() {
-        let trouble = match Stage::start(base) {
+        let trouble = match Stage::start(base, part) {
             Err(error) => format!("{error:#}"),
             Ok(stage) => {
-                base.tell("worker", None);
-                room.stage(Some(stage.view()));
+                base.tell(part.name(), None);
+                room.stage(part, Some(stage.view()));
                 let began = Instant::now();
                 let failed = loop {
                     if base.stops() {
@@ -223,7 +225,7 @@ fn keep_stage(base: &Arc<Base>, room: &WorkerRoom) {
                     thread::park_timeout(LOOK);
                 };
                 stage.stop(failed.is_none());
-                room.stage(None);
+                room.stage(part, None);
                 let Some(why) = failed else { return };
                 if began.elapsed() > LONGEST_PAUSE {
                     pause = FIRST_PAUSE;
@@ -232,7 +234,7 @@ fn keep_stage(base: &Arc<Base>, room: &WorkerRoom) {
                 why
             }
         };
-        base.tell("worker", Some(trouble));
+        base.tell(part.name(), Some(trouble));
         base.pause(pause);
         pause = (pause * 2).min(LONGEST_PAUSE);
     }

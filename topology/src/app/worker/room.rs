@@ -1,5 +1,6 @@
 //! A worker's view of itself, and of the bans while it owns them.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bolts::tuples::{CommandOrder, Reply};
@@ -12,6 +13,7 @@ use super::Base;
 use super::stage::StageView;
 use crate::app::ownership::NODE;
 use crate::app::room::{Room, history};
+use crate::config::Part;
 use crate::control::{
     self, AgentView, BanRow, Control, Health, HistoryFilter, Problem, SourceHealth, Status,
 };
@@ -19,18 +21,23 @@ use crate::control::{
 /// What is to be seen.
 pub(super) struct WorkerRoom {
     base: Arc<Base>,
-    stage: Mutex<Option<StageView>>,
+    /// What runs of its parts.
+    stages: Mutex<BTreeMap<Part, StageView>>,
     owner: Mutex<Option<Arc<Room>>>,
 }
 
 impl WorkerRoom {
     pub(super) fn new(base: Arc<Base>) -> Self {
-        Self { base, stage: Mutex::new(None), owner: Mutex::new(None) }
+        Self { base, stages: Mutex::default(), owner: Mutex::new(None) }
     }
 
-    /// What runs of the role's part.
-    pub(super) fn stage(&self, stage: Option<StageView>) {
-        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+    /// A part runs, or doesn't.
+    pub(super) fn stage(&self, part: Part, stage: Option<StageView>) {
+        let mut stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
+        match stage {
+            Some(stage) => drop(stages.insert(part, stage)),
+            None => drop(stages.remove(&part)),
+        }
     }
 
     /// The bans, while they are ours.
@@ -42,12 +49,12 @@ impl WorkerRoom {
         self.owner.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn running(&self) -> Option<StageView> {
-        self.stage.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn running(&self) -> Vec<StageView> {
+        self.stages.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     fn sources(&self) -> Vec<SourceHealth> {
-        self.running().map_or(Vec::new(), |stage| stage.source.1.health(&stage.source.0))
+        self.running().iter().flat_map(|stage| stage.source.1.health(&stage.source.0)).collect()
     }
 
     fn alarms(&self) -> Vec<Problem> {
@@ -76,7 +83,7 @@ impl Control for WorkerRoom {
         if let State::Away { why, .. } = self.base.zookeeper.state() {
             severe.push(problem("zookeeper", format!("ZooKeeper is away: {why}")));
         }
-        if self.running().is_none() {
+        if self.running().len() < self.base.config.parts().len() {
             severe.push(problem(
                 "worker",
                 "lines aren't read at the moment; see what else is wrong".to_owned(),
@@ -118,10 +125,10 @@ impl Control for WorkerRoom {
     }
 
     fn metrics(&self) -> MetricsSnapshot {
-        let stage = self.running().map(|stage| stage.metrics.snapshot());
+        let stages = self.running().into_iter().map(|stage| stage.metrics.snapshot());
         let owner = self.owned().map(|room| room.metrics());
         let topology = self.base.config.worker.role.name().to_owned();
-        let components = stage.into_iter().chain(owner).flat_map(|snapshot| snapshot.components).collect();
+        let components = stages.chain(owner).flat_map(|snapshot| snapshot.components).collect();
         MetricsSnapshot { topology, components }
     }
 

@@ -1,4 +1,4 @@
-//! The part of the topology that a role runs, from one topic to the next.
+//! A part of the topology that runs, from one topic to the next.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use super::Base;
 use super::topics::Topics;
 use crate::adapters::kafka::{Handle, Isolation, KafkaHealth, Partitions};
 use crate::app::sources::Watched;
-use crate::config::Role;
+use crate::config::Part;
 use crate::exchange::{
     ALL_EVERY, From, Handoff, KeyBansView, Member, Reader, SendFindings, SendHits, Transactions,
 };
@@ -43,19 +43,19 @@ pub(super) struct StageView {
 }
 
 impl Stage {
-    /// Starts the part of the base's role.
+    /// Starts a part.
     ///
     /// # Errors
     /// Where topics can't be had, or librdkafka doesn't like the configuration.
-    pub(super) fn start(base: &Base) -> anyhow::Result<Self> {
+    pub(super) fn start(base: &Base, part: Part) -> anyhow::Result<Self> {
         let topics = Topics::ensure(&base.kafka, &base.input.topic)?;
         let handoff = Arc::<Handoff>::default();
         let give_up = Arc::<AtomicBool>::default();
         let health = Arc::new(KafkaHealth::new(&base.kafka.client.brokers));
-        let parts = Parts { base, topics, handoff: &handoff, give_up: &give_up, health: &health };
-        let (source, topology) = match base.config.worker.role {
-            Role::Analyse => (&base.kafka.hits_topic, parts.analysing()?),
-            Role::Match | Role::All => (&base.input.topic, parts.matching()?),
+        let making = Making { base, part, topics, handoff: &handoff, give_up: &give_up, health: &health };
+        let (source, topology) = match part {
+            Part::Analyse => (&base.kafka.hits_topic, making.analysing()?),
+            Part::Match => (&base.input.topic, making.matching()?),
         };
         let view = StageView {
             metrics: topology.metrics(),
@@ -89,18 +89,19 @@ impl Stage {
 }
 
 /// What a part is made of.
-struct Parts<'b> {
+struct Making<'b> {
     base: &'b Base,
+    part: Part,
     topics: Topics,
     handoff: &'b Arc<Handoff>,
     give_up: &'b Arc<AtomicBool>,
     health: &'b Arc<KafkaHealth>,
 }
 
-impl Parts<'_> {
+impl Making<'_> {
     fn transactions(&self, read_topic: &str, member: Handle) -> anyhow::Result<Transactions> {
-        let Base { kafka, id, config, .. } = self.base;
-        let name = format!("ccfirewall.{}.{}.{id}", kafka.group, config.worker.role.name(), id = id.id);
+        let Base { kafka, id, .. } = self.base;
+        let name = format!("ccfirewall.{}.{}.{id}", kafka.group, self.part.name(), id = id.id);
         let member: Member = Box::new(move || member.group_metadata());
         let (handoff, stop) = (self.handoff.clone(), self.give_up.clone());
         let made = Transactions::new(&kafka.client, &name, read_topic.into(), member, handoff, stop);

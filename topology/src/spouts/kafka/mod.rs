@@ -23,7 +23,7 @@ pub mod envelope;
 mod progress;
 mod reading;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,8 +80,6 @@ pub struct ByJournal {
     pub horizon: Seconds,
     /// Whose journal it is: a word that stays over restarts, and that no other worker has.
     pub worker: String,
-    /// Whether there may be other workers in the group: shippers key the topic by client.
-    pub shared: bool,
 }
 
 /// Who is told of changes of the group.
@@ -97,8 +95,8 @@ pub type TellChange = Box<dyn FnMut(GroupChange<'_>) + Send>;
 /// A change of the group, as whoever commits in transactions has to know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupChange<'a> {
-    /// These partitions are read from now on.
-    Came(&'a [i32]),
+    /// These partitions are read from now on, each from an offset on.
+    Came(&'a [(i32, i64)]),
     /// Nothing more is there to read at the moment.
     CaughtUp(i32),
     /// These go as soon as all that was emitted of them is acked: finish it, and commit.
@@ -121,6 +119,8 @@ pub struct KafkaLines {
     /// Of each partition its name, and how many batches were emitted.
     named: BTreeMap<i32, (Arc<str>, u64)>,
     paused: Vec<i32>,
+    /// Where nothing more is there, and that isn't told yet.
+    ends: BTreeSet<i32>,
     phase: Phase,
     leaving: Option<Leaving>,
     committed_at: Moment,
@@ -182,6 +182,7 @@ impl KafkaLines {
             memory: HashMap::new(),
             named: BTreeMap::new(),
             paused: Vec::new(),
+            ends: BTreeSet::new(),
             phase,
             leaving: None,
             committed_at: Moment(0),
@@ -208,6 +209,7 @@ impl KafkaLines {
                 Fetched::Idle => return,
                 Fetched::Message(message) => {
                     let partition = message.partition;
+                    self.ends.remove(&partition);
                     self.reading.message(message, now);
                     if self.reading.is_ahead(partition) && !self.paused.contains(&partition) {
                         self.paused.push(partition);
@@ -216,9 +218,7 @@ impl KafkaLines {
                 }
                 Fetched::CaughtUp { partition, .. } => {
                     self.reading.caught_up(partition);
-                    if let Mode::Transaction(ByTransaction { changes: Some(tell) }) = &mut self.mode {
-                        tell(GroupChange::CaughtUp(partition));
-                    }
+                    self.ends.insert(partition);
                 }
                 Fetched::Assigned(assigned) => self.came(&assigned, now),
                 Fetched::Revoked(leaving) => {
@@ -228,6 +228,18 @@ impl KafkaLines {
                 Fetched::Lost(lost) => self.lost(&lost),
             }
         }
+    }
+
+    /// Tells where nothing more is there, once all that was there is emitted.
+    fn tell_ends(&mut self) {
+        let Mode::Transaction(ByTransaction { changes: Some(tell) }) = &mut self.mode else { return };
+        self.ends.retain(|&partition| {
+            let is_emitted = !self.reading.holds(partition);
+            if is_emitted {
+                tell(GroupChange::CaughtUp(partition));
+            }
+            !is_emitted
+        });
     }
 
     fn came(&mut self, assigned: &[Assigned], now: Moment) {
@@ -252,6 +264,7 @@ impl KafkaLines {
         let mine = partitions.positions().count() + numbers.len();
         let most = MOST_AGAIN / i64::try_from(mine.max(1)).unwrap_or(i64::MAX);
         let mut waiting = 0;
+        let mut came = Vec::with_capacity(assigned.len());
         for assigned in assigned {
             let partition = assigned.partition;
             let begin = match &self.mode {
@@ -270,6 +283,7 @@ impl KafkaLines {
             };
             let from = partitions.start(partition, begin.from);
             let live_from = if from < begin.from { from } else { begin.live_from };
+            came.push((partition, live_from));
             waiting += assigned.high.saturating_sub(live_from).max(0);
             self.reading.add(partition, from, live_from);
             self.memory.insert(partition, live_from);
@@ -282,18 +296,20 @@ impl KafkaLines {
             self.health.remark(None);
         }
         if let Mode::Transaction(ByTransaction { changes: Some(tell) }) = &mut self.mode {
-            tell(GroupChange::Came(&numbers));
+            tell(GroupChange::Came(&came));
         }
     }
 
     fn going(&mut self, partitions: Vec<i32>, now: Moment) {
-        partitions.iter().for_each(|&partition| self.reading.remove(partition));
+        for &partition in &partitions {
+            self.reading.remove(partition);
+            self.ends.remove(&partition);
+        }
         tracing::info!(topic = self.config.topic, ?partitions, "partitions go to another member");
         match &mut self.mode {
-            Mode::Journal(ByJournal { shared: false, .. }) => {
+            Mode::Journal(_) => {
                 self.health.remark(Some(another_member(&self.config.group, &self.config.topic)));
             }
-            Mode::Journal(_) => {}
             Mode::Transaction(transaction) => {
                 if let Some(tell) = &mut transaction.changes {
                     tell(GroupChange::Going(&partitions));
@@ -307,6 +323,7 @@ impl KafkaLines {
         tracing::warn!(topic = self.config.topic, ?partitions, "partitions were given to another member");
         for &partition in partitions {
             self.reading.remove(partition);
+            self.ends.remove(&partition);
             self.paused.retain(|&paused| paused != partition);
         }
         if let Mode::Transaction(ByTransaction { changes: Some(tell) }) = &mut self.mode {
@@ -420,6 +437,8 @@ impl Spout for KafkaLines {
     fn next(&mut self, now: Timestamp) -> Next<LineBatch> {
         let at = moment(now);
         self.commit_if_due(at);
+        // What was emitted last is known to others by now.
+        self.tell_ends();
         if !self.leave(at) {
             self.take(at);
         }

@@ -203,6 +203,14 @@ impl Reading {
         stashed || self.aligner.bytes(partition) > share
     }
 
+    /// Whether something of a partition isn't handed out yet.
+    pub(super) fn holds(&self, partition: i32) -> bool {
+        let gathered = |input: &Input| !input.stash.is_empty() || input.gathered != Lines::default();
+        !self.aligner.is_drained(partition)
+            || self.inputs.get(&partition).is_some_and(gathered)
+            || self.ready.iter().any(|cut| cut.partition == partition)
+    }
+
     /// The next batch, if there is one.
     pub(super) fn next(&mut self, now: Moment) -> Option<Cut> {
         if self.ready.is_empty() {
