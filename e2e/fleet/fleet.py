@@ -2,9 +2,10 @@
 all of them from outside.
 """
 
-import http.client
+import importlib.util
 import json
 import pathlib
+import shutil
 import sys
 import urllib.parse
 
@@ -12,7 +13,10 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "live")]
 sys.dont_write_bytecode = True
 
-from firewall import MKEY, AgentClient, Failed, Program, free_port, get, wait_for  # noqa: E402
+import firewall  # noqa: E402
+import servers  # noqa: E402
+from firewall import MKEY, AgentClient, Controlled, Program, free_port  # noqa: E402
+from skips import skip  # noqa: E402
 
 PACKAGES = ("thrift", "confluent_kafka", "pymysql", "kazoo")
 # Kafka and ZooKeeper take a silent worker for dead after so many seconds.
@@ -21,15 +25,33 @@ SESSION = 6
 
 def missing():
     """Why a fleet can't be run here, or None."""
-    import importlib.util
-    import shutil
-
     absent = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if absent:
         return f"Python's packages {', '.join(absent)} aren't installed"
     if not shutil.which("thrift"):
         return "the Thrift compiler isn't installed"
     return None
+
+
+def judged(name, args, play):
+    """Plays a test with servers of its own: `play(home, servers)` gives the problems. Gives the exit code."""
+    if reason := missing():
+        return skip(reason)
+
+    def with_logs(home):
+        problems = True
+        try:
+            problems = list(play(home, own))
+            return problems
+        finally:
+            if problems or args.keep:
+                own.copy_logs(home / "servers")
+
+    try:
+        with servers.Servers.own(name) as own:
+            return firewall.judged(f"{name}, seed {args.seed}" if "seed" in args else name, args.keep, with_logs)
+    except servers.NotInstalled as error:
+        return skip(str(error))
 
 
 class Places:
@@ -88,34 +110,16 @@ class Database:
             connection.close()
 
 
-class Worker(Program):
+class Worker(Controlled):
     """`ccfirewall run` with a role, and a state folder of its own."""
 
-    def __init__(self, fleet, machine, role, environment=None):
+    def __init__(self, fleet, machine, role):
         self.machine, self.role = machine, role
         name = f"{fleet.name}{machine}-{role}"
         home = fleet.home / name
         home.mkdir()
-        self.state = home / "state"
         (home / "ccfirewall.toml").write_text(fleet.configuration(name, role))
-        super().__init__(name, [fleet.binary, "run", "--config", home / "ccfirewall.toml"], home / "log",
-                         {"TZ": "UTC", **(environment or {})})
-
-    def get(self, path, seconds=5):
-        return get(self.state / "control.sock", path, seconds)
-
-    def status(self):
-        return self.get("/api/v1/status")
-
-    def wait_until_ready(self, seconds=20):
-        def answers():
-            self.must_run()
-            try:
-                return self.status()
-            except (OSError, http.client.HTTPException):
-                return None
-
-        return wait_for(f"{self.name} answers on its control socket", answers, seconds)
+        super().__init__(name, [fleet.binary, "run", "--config", home / "ccfirewall.toml"], home / "log", home / "state")
 
 
 class Agent(Program):
@@ -130,21 +134,7 @@ class Agent(Program):
         ], fleet.home / f"agent-{host}.log")
 
     def client(self, seconds=5):
-        return HostClient(self.host, self.port, seconds)
-
-
-class HostClient(AgentClient):
-    """A connection to an agent that isn't at 127.0.0.1."""
-
-    def __init__(self, host, port, seconds=5):
-        from thrift.protocol import TBinaryProtocol
-        from thrift.transport import TSocket, TTransport
-
-        link = TSocket.TSocket(host, port)
-        link.setTimeout(int(seconds * 1000))
-        self.transport = TTransport.TBufferedTransport(link)
-        self.client = self.generated().Client(TBinaryProtocol.TBinaryProtocol(self.transport))
-        self.transport.open()
+        return AgentClient(self.host, self.port, seconds)
 
 
 class Fleet:
@@ -209,7 +199,7 @@ class Fleet:
         for program in [*self.agents, *self.workers]:
             program.start()
         for worker in self.workers:
-            worker.wait_until_ready()
+            worker.wait_until_ready(20)
 
     def must_run(self):
         for program in [*self.agents, *self.workers]:
@@ -229,7 +219,3 @@ class Fleet:
             code = agent.end()
             if code != 0:
                 yield f"{agent.name} ended with {code} after SIGTERM"
-
-
-__all__ = ["AgentClient", "Agent", "Database", "Failed", "Fleet", "HostClient", "MKEY", "Places", "Program", "SESSION",
-           "Worker", "free_port", "missing", "wait_for"]
