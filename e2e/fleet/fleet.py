@@ -199,7 +199,7 @@ class Fleet:
         for program in [*self.agents, *self.workers]:
             program.start()
         for worker in self.workers:
-            worker.wait_until_ready(20)
+            worker.wait_until_ready()
 
     def must_run(self):
         for program in [*self.agents, *self.workers]:

@@ -144,7 +144,7 @@ class Controlled(Program):
     def status(self):
         return self.get("/api/v1/status")
 
-    def wait_until_ready(self, seconds=10):
+    def wait_until_ready(self, seconds=20):
         def answers():
             self.must_run()
             try:
