@@ -31,7 +31,7 @@ import made_log
 from firewall import Failed, wait_for
 from spread import Spread
 
-ROLES = ["match", "analyse"]
+ROLES = fleet.ROLES
 MACHINES = {"all": [["all"]], "one": [ROLES], "two": [ROLES] * 2, "three": [ROLES] * 3, "killed": [ROLES] * 2,
             "skewed": [ROLES] * 2}
 LATE_BY, BACKLOG = 30, 40

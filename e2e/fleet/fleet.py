@@ -19,6 +19,7 @@ from firewall import MKEY, AgentClient, Controlled, Program, free_port  # noqa: 
 from skips import skip  # noqa: E402
 
 PACKAGES = ("thrift", "confluent_kafka", "pymysql", "kazoo")
+ROLES = ("match", "analyse")
 # Kafka and ZooKeeper take a silent worker for dead after so many seconds.
 SESSION = 6
 
@@ -63,12 +64,25 @@ class Places:
         self.mysql = urllib.parse.urlsplit(servers.up("mariadb"))
         self.zookeeper = servers.up("zookeeper3" if ensemble else "zookeeper")
 
-    def topic(self, name, partitions=8):
-        from confluent_kafka.admin import AdminClient, NewTopic
+        from confluent_kafka.admin import AdminClient
 
-        admin = AdminClient({"bootstrap.servers": self.kafka})
-        for made in admin.create_topics([NewTopic(name, partitions, 1)]).values():
+        # A broker that is away is part of tests.
+        self.admin = AdminClient({"bootstrap.servers": self.kafka, "log_level": 0, "reconnect.backoff.max.ms": 500})
+
+    def topic(self, name, partitions=8):
+        from confluent_kafka.admin import NewTopic
+
+        for made in self.admin.create_topics([NewTopic(name, partitions, 1)]).values():
             made.result(30)
+
+    def partitions(self, topic):
+        """How many a topic has."""
+        return len(self.admin.list_topics(topic, 5).topics[topic].partitions)
+
+    def shares(self, group):
+        """How many partitions of its one topic each member of a consumer group has."""
+        found = self.admin.list_groups(group, 5)
+        return [share(member.assignment) for each in found for member in each.members]
 
     def keeper(self):
         """A connected client of ZooKeeper."""
@@ -77,6 +91,17 @@ class Places:
         client = KazooClient(hosts=self.zookeeper, timeout=10)
         client.start(timeout=30)
         return client
+
+
+def share(assignment):
+    """How many partitions there are in a member's assignment, as Kafka's consumer protocol writes it: a version, then
+    each topic's name and its partitions."""
+    topics, count, at = int.from_bytes(assignment[2:6]), 0, 6
+    for _ in range(topics):
+        at += 2 + int.from_bytes(assignment[at:at + 2])
+        partitions = int.from_bytes(assignment[at:at + 4])
+        count, at = count + partitions, at + 4 * (1 + partitions)
+    return count
 
 
 class Database:
@@ -191,6 +216,10 @@ class Fleet:
             [http]
             listen = "127.0.0.1:0"
         """
+
+    def groups(self):
+        """Role → the consumer group of its workers, and the topic whose partitions they share."""
+        return {"match": (self.name, self.topic), "analyse": (f"{self.name}.analyse", f"{self.name}.hits")}
 
     def worker(self, machine, role):
         return next(each for each in self.workers if (each.machine, each.role) == (machine, role))
