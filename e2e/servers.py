@@ -6,16 +6,17 @@
         servers.kill("kafka")
 
 `Servers.own` are nobody else's, and gone at the end of the block. `Servers.shared` are the same ones for all tests, and
-stay. Where the servers aren't installed, entering raises `NotInstalled`; `skip_or_fail` deals with it for a script.
+stay. Where the servers aren't installed, entering raises `NotInstalled`, for `skips.skip`.
 """
 
 import itertools
 import os
 import pathlib
+import shutil
 import subprocess
-import sys
 
-SCRIPT = pathlib.Path(__file__).resolve().parents[1] / "scripts" / "services"
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+SCRIPT = REPOSITORY / "scripts" / "services"
 NOT_INSTALLED = 3
 
 
@@ -25,13 +26,6 @@ class NotInstalled(Exception):
 
 class Failed(Exception):
     """`scripts/services` failed; the words are its own."""
-
-
-def skip_or_fail(error):
-    """Ends a script that needs the servers: with 0 and the reason, or with 1 where they are required."""
-    required = os.environ.get("CCFIREWALL_TEST_SERVERS") == "required"
-    print(f"{'failed' if required else 'skipped'}: {error}", flush=True)
-    sys.exit(1 if required else 0)
 
 
 class Servers:
@@ -86,6 +80,13 @@ class Servers:
 
     def pids(self, name):
         return [int(pid) for pid in self._call("pid", name).split()]
+
+    def copy_logs(self, to):
+        """What each server has said goes to `to`/NAME.log, for it's gone with the servers."""
+        to.mkdir(exist_ok=True)
+        states = REPOSITORY / os.environ.get("CARGO_TARGET_DIR", "target") / "services"
+        for log in sorted((states / self.state).glob("*/log")):
+            shutil.copyfile(log, to / f"{log.parent.name}.log")
 
     def leader(self):
         """The node that leads `zookeeper3`."""

@@ -14,7 +14,7 @@ import sys
 import fleet  # First, for it says where the other modules are.  # noqa: F401
 import judge
 import made_log
-from firewall import folder
+from firewall import folder, verdict
 
 
 def right(made, expected):
@@ -110,10 +110,7 @@ def main():
         way(found)
         if not judge.judge(requests, expected, found):
             problems.append(f"not noticed: {way.__name__}")
-    for problem in problems[:40]:
-        print(f"  PROBLEM {problem}")
-    print(f"{'FAIL' if problems else 'PASS'} check_judge, seed {args.seed}: {len(wrong.all())} ways to be wrong")
-    return 1 if problems else 0
+    return verdict(f"check_judge, seed {args.seed}, {len(wrong.all())} ways to be wrong", problems)
 
 
 if __name__ == "__main__":

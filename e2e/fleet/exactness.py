@@ -28,11 +28,10 @@ import time
 import fleet  # First, for it says where the other modules are.
 import judge
 import made_log
-import servers
-from firewall import Failed, folder, wait_for
+from firewall import Failed, wait_for
 from spread import Spread
 
-ROLES = ["match", "analyse"]
+ROLES = fleet.ROLES
 MACHINES = {"all": [["all"]], "one": [ROLES], "two": [ROLES] * 2, "three": [ROLES] * 3, "killed": [ROLES] * 2,
             "skewed": [ROLES] * 2}
 LATE_BY, BACKLOG = 30, 40
@@ -74,12 +73,12 @@ class Killer(threading.Thread):
 
 
 class Test:
-    def __init__(self, args, home, set_of_servers):
+    def __init__(self, args, home, servers):
         self.args, self.home = args, home
         self.made = made_log.Made(args.lines, args.seconds, args.seed)
         self.requests = judge.Requests(self.made)
         self.expected = judge.replay(args.binary, self.made, home)
-        self.places = fleet.Places(set_of_servers)
+        self.places = fleet.Places(servers)
         self.problems = []
         self.spreads, self.fleets, self.killer = {}, {}, None
 
@@ -218,24 +217,13 @@ def main():
     args.binary = args.binary.resolve()
     if set(args.fleets) - MACHINES.keys():
         parser.error(f"--fleets: some of {', '.join(MACHINES)}")
-    if reason := fleet.missing():
-        print(f"SKIPPED: {reason}")
-        return 0
     print(f"exactness: seed {args.seed}, {args.lines} lines in {args.seconds} s, {', '.join(args.fleets)}", flush=True)
-    try:
-        with folder(args.keep) as home, servers.Servers.own("exactness") as set_of_servers:
-            test = Test(args, home, set_of_servers)
-            problems = [*judge.fates(test.made, test.expected), *test.play()]
-            if problems:
-                (home / "keep").touch()
-    except servers.NotInstalled as error:
-        servers.skip_or_fail(error)
-    except Failed as failure:
-        problems = [str(failure)]
-    for problem in problems[:60]:
-        print(f"  PROBLEM {problem}")
-    print(f"{'FAIL' if problems else 'PASS'} exactness, seed {args.seed}: {len(problems)} problems")
-    return 1 if problems else 0
+
+    def play(home, servers):
+        test = Test(args, home, servers)
+        return [*judge.fates(test.made, test.expected), *test.play()]
+
+    return fleet.judged("exactness", args, play)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 all of them from outside.
 """
 
-import http.client
+import importlib.util
 import json
 import pathlib
+import shutil
 import sys
 import urllib.parse
 
@@ -12,24 +13,46 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "live")]
 sys.dont_write_bytecode = True
 
-from firewall import MKEY, AgentClient, Failed, Program, free_port, get, wait_for  # noqa: E402
+import firewall  # noqa: E402
+import servers  # noqa: E402
+from firewall import MKEY, AgentClient, Controlled, Program, free_port  # noqa: E402
+from skips import skip  # noqa: E402
 
 PACKAGES = ("thrift", "confluent_kafka", "pymysql", "kazoo")
+ROLES = ("match", "analyse")
 # Kafka and ZooKeeper take a silent worker for dead after so many seconds.
 SESSION = 6
 
 
 def missing():
     """Why a fleet can't be run here, or None."""
-    import importlib.util
-    import shutil
-
     absent = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if absent:
         return f"Python's packages {', '.join(absent)} aren't installed"
     if not shutil.which("thrift"):
         return "the Thrift compiler isn't installed"
     return None
+
+
+def judged(name, args, play):
+    """Plays a test with servers of its own: `play(home, servers)` gives the problems. Gives the exit code."""
+    if reason := missing():
+        return skip(reason)
+
+    def with_logs(home):
+        problems = True
+        try:
+            problems = list(play(home, own))
+            return problems
+        finally:
+            if problems or args.keep:
+                own.copy_logs(home / "servers")
+
+    try:
+        with servers.Servers.own(name) as own:
+            return firewall.judged(f"{name}, seed {args.seed}" if "seed" in args else name, args.keep, with_logs)
+    except servers.NotInstalled as error:
+        return skip(str(error))
 
 
 class Places:
@@ -41,12 +64,25 @@ class Places:
         self.mysql = urllib.parse.urlsplit(servers.up("mariadb"))
         self.zookeeper = servers.up("zookeeper3" if ensemble else "zookeeper")
 
-    def topic(self, name, partitions=8):
-        from confluent_kafka.admin import AdminClient, NewTopic
+        from confluent_kafka.admin import AdminClient
 
-        admin = AdminClient({"bootstrap.servers": self.kafka})
-        for made in admin.create_topics([NewTopic(name, partitions, 1)]).values():
+        # A broker that is away is part of tests.
+        self.admin = AdminClient({"bootstrap.servers": self.kafka, "log_level": 0, "reconnect.backoff.max.ms": 500})
+
+    def topic(self, name, partitions=8):
+        from confluent_kafka.admin import NewTopic
+
+        for made in self.admin.create_topics([NewTopic(name, partitions, 1)]).values():
             made.result(30)
+
+    def partitions(self, topic):
+        """How many a topic has."""
+        return len(self.admin.list_topics(topic, 5).topics[topic].partitions)
+
+    def shares(self, group):
+        """How many partitions of its one topic each member of a consumer group has."""
+        found = self.admin.list_groups(group, 5)
+        return [share(member.assignment) for each in found for member in each.members]
 
     def keeper(self):
         """A connected client of ZooKeeper."""
@@ -55,6 +91,17 @@ class Places:
         client = KazooClient(hosts=self.zookeeper, timeout=10)
         client.start(timeout=30)
         return client
+
+
+def share(assignment):
+    """How many partitions there are in a member's assignment, as Kafka's consumer protocol writes it: a version, then
+    each topic's name and its partitions."""
+    topics, count, at = int.from_bytes(assignment[2:6]), 0, 6
+    for _ in range(topics):
+        at += 2 + int.from_bytes(assignment[at:at + 2])
+        partitions = int.from_bytes(assignment[at:at + 4])
+        count, at = count + partitions, at + 4 * (1 + partitions)
+    return count
 
 
 class Database:
@@ -88,34 +135,16 @@ class Database:
             connection.close()
 
 
-class Worker(Program):
+class Worker(Controlled):
     """`ccfirewall run` with a role, and a state folder of its own."""
 
-    def __init__(self, fleet, machine, role, environment=None):
+    def __init__(self, fleet, machine, role):
         self.machine, self.role = machine, role
         name = f"{fleet.name}{machine}-{role}"
         home = fleet.home / name
         home.mkdir()
-        self.state = home / "state"
         (home / "ccfirewall.toml").write_text(fleet.configuration(name, role))
-        super().__init__(name, [fleet.binary, "run", "--config", home / "ccfirewall.toml"], home / "log",
-                         {"TZ": "UTC", **(environment or {})})
-
-    def get(self, path, seconds=5):
-        return get(self.state / "control.sock", path, seconds)
-
-    def status(self):
-        return self.get("/api/v1/status")
-
-    def wait_until_ready(self, seconds=20):
-        def answers():
-            self.must_run()
-            try:
-                return self.status()
-            except (OSError, http.client.HTTPException):
-                return None
-
-        return wait_for(f"{self.name} answers on its control socket", answers, seconds)
+        super().__init__(name, [fleet.binary, "run", "--config", home / "ccfirewall.toml"], home / "log", home / "state")
 
 
 class Agent(Program):
@@ -130,21 +159,7 @@ class Agent(Program):
         ], fleet.home / f"agent-{host}.log")
 
     def client(self, seconds=5):
-        return HostClient(self.host, self.port, seconds)
-
-
-class HostClient(AgentClient):
-    """A connection to an agent that isn't at 127.0.0.1."""
-
-    def __init__(self, host, port, seconds=5):
-        from thrift.protocol import TBinaryProtocol
-        from thrift.transport import TSocket, TTransport
-
-        link = TSocket.TSocket(host, port)
-        link.setTimeout(int(seconds * 1000))
-        self.transport = TTransport.TBufferedTransport(link)
-        self.client = self.generated().Client(TBinaryProtocol.TBinaryProtocol(self.transport))
-        self.transport.open()
+        return AgentClient(self.host, self.port, seconds)
 
 
 class Fleet:
@@ -202,6 +217,10 @@ class Fleet:
             listen = "127.0.0.1:0"
         """
 
+    def groups(self):
+        """Role → the consumer group of its workers, and the topic whose partitions they share."""
+        return {"match": (self.name, self.topic), "analyse": (f"{self.name}.analyse", f"{self.name}.hits")}
+
     def worker(self, machine, role):
         return next(each for each in self.workers if (each.machine, each.role) == (machine, role))
 
@@ -229,7 +248,3 @@ class Fleet:
             code = agent.end()
             if code != 0:
                 yield f"{agent.name} ended with {code} after SIGTERM"
-
-
-__all__ = ["AgentClient", "Agent", "Database", "Failed", "Fleet", "HostClient", "MKEY", "Places", "Program", "SESSION",
-           "Worker", "free_port", "missing", "wait_for"]

@@ -19,10 +19,26 @@ class Disturbance:
     end: float = None
     # The agents that it was done to; all, where it was done to others.
     agents: tuple = ()
+    # What is promised meanwhile: a ban begins within so many seconds of its lines, or of `since` where that is later.
+    # Without this, nothing but that all will be as it should be again.
+    within: float = None
+    # When it was done that a fleet needs time for: when a worker died or woke, when the broker was back.
+    since: float = 0.0
 
     def touches(self, host, begin, end):
         """Whether this agent may have been served late between these times."""
         return (not self.agents or host in self.agents) and self.begin <= end and begin <= (self.end or end)
+
+    def latest(self, arrived_at):
+        """Until when a ban must begin whose lines were there then."""
+        well_again = (self.end or arrived_at) + DECIDED_WITHIN
+        return well_again if self.within is None else min(well_again, max(arrived_at, self.since) + self.within)
+
+    def promise(self):
+        if self.within is None:
+            return ""
+        later = f" or after its second {self.since - self.begin:.1f}, where that is later" if self.since else ""
+        return f"; promised: {self.within:g} s after them{later}"
 
 
 @dataclasses.dataclass(eq=False)
@@ -61,8 +77,14 @@ def match(bursts, bans):
         yield burst, found
 
 
-def latest(story, since, within, host=None):
-    """Until when something should have been begun that was due then and takes so long."""
+def latest_start(story, arrived_at):
+    """Until when a ban must begin whose lines were there then."""
+    touching = [each for each in story.disturbances if each.touches(None, arrived_at, arrived_at + DECIDED_WITHIN)]
+    return max([arrived_at + DECIDED_WITHIN, *(each.latest(arrived_at) for each in touching)])
+
+
+def settled(story, since, within, host):
+    """From when on this agent can be asked for what was due then and takes so long."""
     ends = [each.end or since for each in story.disturbances if each.touches(host, since, since + within)]
     return max([since, *ends])
 
@@ -76,8 +98,10 @@ def bans_match_bursts(test, bans):
                 yield f"{ban}: {ban.count} requests in {ban.during} s instead of {burst}"
             if round(ban.end - ban.start, 3) not in burst.lengths:
                 yield f"{ban} lasts {ban.end - ban.start:.3f} s instead of {burst.lengths}"
-            if ban.start < ban.decided or ban.start > latest(test.story, burst.arrived_at, DECIDED_WITHIN) + DECIDED_WITHIN:
-                yield f"{ban} began {ban.start - burst.arrived_at:.1f} s after its lines were there, at {burst.arrived_at:.3f}"
+            latest = latest_start(test.story, burst.arrived_at)
+            if ban.start < ban.decided or ban.start > latest:
+                yield (f"{ban} began {ban.start - burst.arrived_at:.1f} s after its lines were there, at "
+                       f"{burst.arrived_at:.3f}: {latest - burst.arrived_at:.1f} s are promised")
             if ban.cause != "expired" or ban.ended_at < ban.end:
                 yield f"{ban}: {ban.cause} at {ban.ended_at}"
     for ban in bans:
@@ -117,7 +141,7 @@ def held_as_banned(test, watch, bans):
     first_looks = {}
     for ban in bans:
         holder = None
-        due = latest(test.story, ban.start, SLACK, host) + SLACK
+        due = settled(test.story, ban.start, SLACK, host) + SLACK
         for look in watch.looks:
             if look.before <= ban.start or look.after >= ban.end - SLACK:
                 continue
@@ -130,7 +154,7 @@ def held_as_banned(test, watch, bans):
                 break
             else:
                 start = first_looks.setdefault(look.instance, look.before)
-                if look.before > latest(test.story, max(due, start), SLACK, host) + SLACK:
+                if look.before > settled(test.story, max(due, start), SLACK, host) + SLACK:
                     yield f"{host}: {ban} isn't held at {look.before:.3f}"
                     break
 
@@ -216,7 +240,7 @@ def judge(test):
         late = [ban.start - ban.burst.arrived_at for ban in bans
                 if ban.burst and each.begin - SLACK <= ban.burst.arrived_at <= each.end]
         if late:
-            print(f"  {each.name}: {len(late)} bans at most {max(late):.1f} s after their lines")
+            print(f"  {each.name}: {len(late)} bans at most {max(late):.1f} s after their lines{each.promise()}")
     for what, times in (("from lines in Kafka to bans", [ban.start - ban.burst.arrived_at for ban in bans if ban.burst]),
                         ("from bans to agents", test.story.held_after)):
         if times := sorted(times):

@@ -23,8 +23,7 @@ import threading
 import time
 
 import fleet  # First, for it says where the other modules are.
-import servers
-from firewall import Failed, folder, wait_for
+from firewall import MKEY, Failed, Program, wait_for
 from floods import Topic
 from traffic import line
 
@@ -107,7 +106,7 @@ def original_agents_served(args, home, places, service):
     """Our topology bans and lets go by the original calls; what such an agent can't hold leaves a row that says so."""
     places.topic("legacy-log")
     site = fleet.Fleet(args.binary, home, places, "legacy", "legacy-log", [["all"]], SETTINGS, listed=True)
-    agents = [OriginalAgent(service, fleet.MKEY, bare) for bare in (False, True)]
+    agents = [OriginalAgent(service, MKEY, bare) for bare in (False, True)]
     keeper = places.keeper()
     try:
         for agent in agents:
@@ -193,9 +192,9 @@ def original_topology_served(args, home, places, service):
     """Our agent is found and does what it is told."""
     host, root = free_host(), "/original"
     mkey_file = home / "original-mkey"
-    mkey_file.write_text(fleet.MKEY + "\n")
+    mkey_file.write_text(MKEY + "\n")
     mkey_file.chmod(0o600)
-    agent = fleet.Program("agent", [args.binary, "agent", "--listen", f"{host}:{PORT}", "--mkey-file", mkey_file,
+    agent = Program("agent", [args.binary, "agent", "--listen", f"{host}:{PORT}", "--mkey-file", mkey_file,
                                     "--enforcer", "dry-run", "--zookeeper", places.zookeeper, "--zookeeper-root", root],
                           home / "agent.log")
     keeper = places.keeper()
@@ -207,12 +206,12 @@ def original_topology_served(args, home, places, service):
             yield f"{topology.agents()} are listed, and not {host}"
         block, unblock = "blockipbyiptables", "unblockipbyiptables"
         for strict in (True, False):
-            for name, mkey, ip, flag in ((block, fleet.MKEY, "203.0.113.9", 1), (block, fleet.MKEY, "203.0.113.9", -1),
-                                         (block, fleet.MKEY, "2001:db8::9", 1), (block, "wrong", "203.0.113.10", -3),
-                                         (block, fleet.MKEY, "203.0.113.0/24", -2), (block, fleet.MKEY, "nobody", -2),
-                                         (unblock, "wrong", "203.0.113.9", -3), (unblock, fleet.MKEY, "203.0.113.9", 1),
-                                         (unblock, fleet.MKEY, "203.0.113.9", -1),
-                                         (unblock, fleet.MKEY, "2001:db8::9", 1)):
+            for name, mkey, ip, flag in ((block, MKEY, "203.0.113.9", 1), (block, MKEY, "203.0.113.9", -1),
+                                         (block, MKEY, "2001:db8::9", 1), (block, "wrong", "203.0.113.10", -3),
+                                         (block, MKEY, "203.0.113.0/24", -2), (block, MKEY, "nobody", -2),
+                                         (unblock, "wrong", "203.0.113.9", -3), (unblock, MKEY, "203.0.113.9", 1),
+                                         (unblock, MKEY, "203.0.113.9", -1),
+                                         (unblock, MKEY, "2001:db8::9", 1)):
                 answers = topology.call(name, mkey, ip, strict)
                 if answers != [flag]:
                     yield f"{name} of {ip}: {answers} instead of {flag}"
@@ -229,28 +228,18 @@ def main():
     parser.add_argument("--keep", action="store_true", help="keep the folder with states and messages")
     args = parser.parse_args()
     args.binary = args.binary.resolve()
-    if reason := fleet.missing():
-        print(f"SKIPPED: {reason}")
-        return 0
-    problems = []
-    try:
-        with folder(args.keep) as home, servers.Servers.own("legacy") as set_of_servers:
-            places, service = fleet.Places(set_of_servers), generated()
-            for test in (original_topology_served, original_agents_served):
-                try:
-                    found = [*test(args, home, places, service)]
-                except Failed as failure:
-                    found = [str(failure)]
-                print(f"  {test.__name__}: {len(found)} problems", flush=True)
-                problems += [f"{test.__name__}: {problem}" for problem in found]
-            if problems:
-                (home / "keep").touch()
-    except servers.NotInstalled as error:
-        servers.skip_or_fail(error)
-    for problem in problems[:40]:
-        print(f"  PROBLEM {problem}")
-    print(f"{'FAIL' if problems else 'PASS'} legacy: {len(problems)} problems")
-    return 1 if problems else 0
+
+    def play(home, servers):
+        places, service = fleet.Places(servers), generated()
+        for test in (original_topology_served, original_agents_served):
+            try:
+                found = [*test(args, home, places, service)]
+            except Failed as failure:
+                found = [str(failure)]
+            print(f"  {test.__name__}: {len(found)} problems", flush=True)
+            yield from (f"{test.__name__}: {problem}" for problem in found)
+
+    return fleet.judged("legacy", args, play)
 
 
 if __name__ == "__main__":

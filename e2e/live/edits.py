@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 
-from firewall import Failed, Run, UnixConnection, folder, wait_for
+from firewall import Failed, Run, UnixConnection, judged, wait_for
 from logs import Logs
 from traffic import Flow, Log, line
 
@@ -226,16 +226,7 @@ def main():
     parser.add_argument("--keep", action="store_true", help="keep the folder with logs, journal and database")
     args = parser.parse_args()
     print(f"edits: seed {args.seed}", flush=True)
-    try:
-        with folder(args.keep) as home:
-            problems = Test(args, home).play()
-            if problems:
-                (home / "keep").touch()
-    except Failed as failure:
-        print(f"  PROBLEM {failure}")
-        problems = [failure]
-    print(f"{'FAIL' if problems else 'PASS'} edits, seed {args.seed}: {len(problems)} problems")
-    return 1 if problems else 0
+    return judged(f"edits, seed {args.seed}", args.keep, lambda home: Test(args, home).play())
 
 
 if __name__ == "__main__":

@@ -23,6 +23,12 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 MKEY = "2c8f0e6a4b1d97354f0c6e8a1b3d5f70"
 
 
+# A file in a test's folder that says that it's to be kept.
+KEEP = "keep"
+# Where `skips` and `servers` are.
+sys.path.append(str(REPOSITORY / "e2e"))
+
+
 class Failed(Exception):
     """What should have happened didn't."""
 
@@ -57,10 +63,31 @@ def folder(keep=False):
         keep = True
         raise
     finally:
-        if keep or (path / "keep").exists():
+        if keep or (path / KEEP).exists():
             print(f"kept: {path}")
         else:
             subprocess.run(["rm", "-rf", str(path)], check=False)
+
+
+def judged(name, keep, play):
+    """Plays a test in a folder of its own, prints the problems that `play` gives and the verdict, and gives the exit code.
+    Where there are problems the folder is kept."""
+    with folder(keep) as home:
+        try:
+            problems = list(play(home))
+        except Failed as failure:
+            problems = [str(failure)]
+        if problems:
+            (home / KEEP).touch()
+    return verdict(name, problems)
+
+
+def verdict(name, problems):
+    """Prints it, and gives the exit code."""
+    for problem in problems[:60]:
+        print(f"  PROBLEM {problem}")
+    print(f"{'FAIL' if problems else 'PASS'} {name}: {len(problems)} problems")
+    return 1 if problems else 0
 
 
 class Program:
@@ -103,22 +130,60 @@ class Program:
             raise Failed(f"{self.name} ended by itself with {code}:\n{tail}")
 
 
+class Controlled(Program):
+    """`ccfirewall run`, looked at by the control socket in its state folder."""
+
+    def __init__(self, name, command, log, state):
+        self.state = state
+        # Local times in the tables are the same as UTC then.
+        super().__init__(name, command, log, {"TZ": "UTC"})
+
+    def get(self, path, seconds=5):
+        return get(self.state / "control.sock", path, seconds)
+
+    def status(self):
+        return self.get("/api/v1/status")
+
+    def wait_until_ready(self, seconds=20):
+        def answers():
+            self.must_run()
+            try:
+                return self.status()
+            except (OSError, http.client.HTTPException):
+                return None
+
+        return wait_for(f"{self.name} answers on its control socket", answers, seconds)
+
+
+class Run(Controlled):
+    """`ccfirewall run --config`, or with arguments of its own."""
+
+    def __init__(self, binary, home, arguments=None):
+        state = home / "state"
+        self.database = state / "ccfirewall.db"
+        arguments = arguments or ["--config", home / "ccfirewall.toml"]
+        super().__init__("run", [binary, "run", *arguments], home / "run.log", state)
+
+
 class Agent(Program):
     """`ccfirewall agent`."""
 
     def __init__(self, binary, home, enforcer):
-        self.port = free_port()
+        self.host, self.port = "127.0.0.1", free_port()
         self.mkey_file = home / "mkey"
         self.mkey_file.write_text(MKEY + "\n")
         self.mkey_file.chmod(0o600)
-        super().__init__("agent", [binary, "agent", "--listen", f"127.0.0.1:{self.port}", "--mkey-file",
+        super().__init__("agent", [binary, "agent", "--listen", f"{self.host}:{self.port}", "--mkey-file",
                                    self.mkey_file, "--enforcer", enforcer], home / "agent.log")
+
+    def client(self, seconds=5):
+        return AgentClient(self.host, self.port, seconds)
 
     def wait_until_ready(self, seconds=10):
         def answers():
             self.must_run()
             try:
-                with AgentClient(self.port) as client:
+                with self.client() as client:
                     return client.status().flag == 1
             except (OSError, EOFError, AgentClient.errors()):
                 return False
@@ -132,11 +197,11 @@ class AgentClient:
     service = None
     made = None
 
-    def __init__(self, port, seconds=5):
+    def __init__(self, host, port, seconds=5):
         from thrift.protocol import TBinaryProtocol
         from thrift.transport import TSocket, TTransport
 
-        link = TSocket.TSocket("127.0.0.1", port)
+        link = TSocket.TSocket(host, port)
         link.setTimeout(int(seconds * 1000))
         self.transport = TTransport.TBufferedTransport(link)
         self.client = self.generated().Client(TBinaryProtocol.TBinaryProtocol(self.transport))
@@ -175,33 +240,6 @@ class AgentClient:
         if answer.flag != 1:
             raise Failed(f"held: {answer.flag} {answer.result}")
         return {ban.target: ban.left_ms for ban in answer.bans}
-
-
-class Run(Program):
-    """`ccfirewall run --config`, or with arguments of its own."""
-
-    def __init__(self, binary, home, arguments=None):
-        self.state = home / "state"
-        self.database = self.state / "ccfirewall.db"
-        arguments = arguments or ["--config", home / "ccfirewall.toml"]
-        # Local times in the tables are the same as UTC then.
-        super().__init__("run", [binary, "run", *arguments], home / "run.log", {"TZ": "UTC"})
-
-    def get(self, path, seconds=5):
-        return get(self.state / "control.sock", path, seconds)
-
-    def status(self):
-        return self.get("/api/v1/status")
-
-    def wait_until_ready(self, seconds=10):
-        def answers():
-            self.must_run()
-            try:
-                return self.status()
-            except (OSError, http.client.HTTPException):
-                return None
-
-        return wait_for("run answers on its control socket", answers, seconds)
 
 
 class UnixConnection(http.client.HTTPConnection):

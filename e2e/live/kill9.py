@@ -13,6 +13,7 @@ With nftables everything runs in a network namespace of its own, as root. Exits 
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import pathlib
@@ -24,7 +25,8 @@ import time
 
 import attacks
 import verdict
-from firewall import Agent, AgentClient, Failed, Run, folder, rows, wait_for
+from firewall import Agent, AgentClient, Failed, Run, judged, rows, wait_for
+from skips import skip
 from traffic import Log
 from watch import Watch
 
@@ -66,7 +68,7 @@ class Test:
         """)
         self.log = Log(home / "access.log")
         self.writer = attacks.Writer(self.log, args.seed)
-        self.watch = Watch(self.agent.port)
+        self.watch = Watch(self.agent)
 
     def bans(self):
         """The rows of the bans, which also tell attackers when they may come again."""
@@ -205,8 +207,7 @@ def in_own_namespace():
         return
     missing = [tool for tool in ("unshare", "ip", "nft") if not shutil.which(tool)]
     if os.geteuid() != 0 or missing:
-        print(f"SKIPPED: nftables needs root{' and ' + ', '.join(missing) if missing else ''}")
-        sys.exit(0)
+        sys.exit(skip(f"nftables needs root{' and ' + ', '.join(missing) if missing else ''}", needs_root=True))
     os.environ["CCFIREWALL_OWN_NAMESPACE"] = "1"
     os.execvp("unshare", ["unshare", "-n", sys.executable, *sys.argv])
 
@@ -220,27 +221,13 @@ def main():
     parser.add_argument("--keep", action="store_true", help="keep the folder with log, journal and database")
     args = parser.parse_args()
     if not shutil.which("thrift"):
-        print("SKIPPED: the Thrift compiler isn't installed")
-        return 0
-    try:
-        import thrift  # noqa: F401
-    except ImportError:
-        print("SKIPPED: Python's package thrift isn't installed")
-        return 0
+        return skip("the Thrift compiler isn't installed")
+    if importlib.util.find_spec("thrift") is None:
+        return skip("Python's package thrift isn't installed")
     if args.enforcer == "nftables":
         in_own_namespace()
     print(f"kill9: seed {args.seed}, {args.rounds} rounds, {args.enforcer}", flush=True)
-    try:
-        with folder(args.keep) as home:
-            problems = Test(args, home).play()
-            if problems:
-                (home / "keep").touch()
-    except Failed as failure:
-        problems = [str(failure)]
-    for problem in problems[:40]:
-        print(f"  PROBLEM {problem}")
-    print(f"{'FAIL' if problems else 'PASS'} kill9, seed {args.seed}, {args.enforcer}: {len(problems)} problems")
-    return 1 if problems else 0
+    return judged(f"kill9, seed {args.seed}, {args.enforcer}", args.keep, lambda home: Test(args, home).play())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Looks every tenth of a second what the agent holds, and keeps all that it saw."""
+"""Looks every tenth of a second what an agent holds and whether it says that it is ready, and keeps all that it saw."""
 
 import dataclasses
 import threading
@@ -13,6 +13,9 @@ class Look:
     before: float
     after: float
     instance: str
+    # Whether it said so before it was asked what it holds.
+    ready: bool
+    epoch: int
     # Target → seconds left.
     held: dict
 
@@ -24,21 +27,21 @@ class Look:
 class Watch(threading.Thread):
     """A thread that looks until it is stopped. What can't be reached holds nothing that could be seen."""
 
-    def __init__(self, port, every=0.1):
-        super().__init__(name="watch", daemon=True)
-        self.port, self.every = port, every
+    def __init__(self, agent, every=0.1):
+        super().__init__(name=f"watch {agent.host}", daemon=True)
+        self.agent, self.every = agent, every
         self.looks = []
         self.ended = threading.Event()
 
     def run(self):
         while not self.ended.is_set():
             try:
-                with AgentClient(self.port, seconds=2) as client:
-                    instance = client.status().instance
+                with self.agent.client(seconds=2) as client:
                     while not self.ended.wait(self.every):
+                        status = client.status()
                         before = time.time()
                         held = {target: left / 1000 for target, left in client.held().items()}
-                        self.looks.append(Look(before, time.time(), instance, held))
+                        self.looks.append(Look(before, time.time(), status.instance, status.ready, status.epoch, held))
             except (OSError, EOFError, Failed, AgentClient.errors()):
                 self.ended.wait(0.02)
 

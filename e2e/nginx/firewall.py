@@ -5,7 +5,6 @@ import http.client
 import json
 import pathlib
 import socket
-import subprocess
 import urllib.parse
 
 from namespaces import Host, eventually

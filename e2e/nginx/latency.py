@@ -23,6 +23,7 @@ sys.dont_write_bytecode = True
 from firewall import Firewall, ban_path
 from monitor import ADDED, DELETED, Monitor
 from namespaces import Host, Network, eventually, missing
+from skips import skip
 
 COUNT = 3
 RULES = {"threshold_secound": 60, "block_second": 3600, "if_warning": False, "max_new_bans_per_minute": 10_000_000}
@@ -119,7 +120,7 @@ def machine() -> str:
             f"load {os.getloadavg()[0]:.1f} at the start")
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--binary", required=True, help="ccfirewall")
     parser.add_argument("--attackers", type=int, default=200, help="how many, one after the other (200)")
@@ -127,8 +128,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the pauses between attackers (1)")
     args = parser.parse_args()
     if why := missing(["nft"]):
-        print(f"skipped: {why}")
-        return
+        return skip(why, needs_root=True)
     binary = os.path.abspath(args.binary)
     print(f"{machine()}; seed {args.seed}\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="ccfirewall-latency-") as folder, Network() as network:
@@ -143,7 +143,8 @@ def main() -> None:
         print(f"\n| {args.bans} bans | seconds |\n|---|---|")
         for what, seconds in rows:
             print(f"| {what} | {seconds:.2f} |")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

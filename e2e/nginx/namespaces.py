@@ -17,9 +17,12 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+# Where `skips` is.
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 CLONE_NEWNET = 0x40000000
 HERE = os.open("/proc/self/ns/net", os.O_RDONLY)
 libc = ctypes.CDLL(None, use_errno=True)

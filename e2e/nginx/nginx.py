@@ -5,7 +5,7 @@ nothing.
 
     nginx.py --binary PATH [--agent-binary PATH]
 
-Needs root, nginx, nft and ip; without them it says so and exits 0. Exits 1 where anything isn't as it should be.
+Needs root, nginx, nft and ip; without them it is skipped. Exits 1 where anything isn't as it should be.
 
     visitor ─┐
              ├─ internet ─── server (nginx, ccfirewall) ─── container (nginx)
@@ -28,6 +28,7 @@ from collections.abc import Callable
 sys.dont_write_bytecode = True
 from firewall import Firewall
 from namespaces import Host, Network, eventually, missing
+from skips import skip
 from traffic import DROPPED, Connection, Visits, flood, is_answered, opens
 
 COUNT, WITHIN, BAN = 50, 5, 5
@@ -229,21 +230,21 @@ def reachable(visitor: Host, target: str) -> bool:
         return False
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--binary", required=True, help="ccfirewall")
     parser.add_argument("--agent-binary", help="ccfirewall-agent; without it, `ccfirewall agent`")
     args = parser.parse_args()
     if why := missing(["nft", "nginx"]):
-        print(f"skipped: {why}")
-        return
+        return skip(why, needs_root=True)
     binary = os.path.abspath(args.binary)
     agent = [os.path.abspath(args.agent_binary)] if args.agent_binary else [binary, "agent"]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left behind
     with tempfile.TemporaryDirectory(prefix="ccfirewall-nginx-") as folder, Network() as network:
         test(network, pathlib.Path(folder), binary, agent)
     say("all as it should be")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

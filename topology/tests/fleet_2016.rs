@@ -52,7 +52,7 @@ impl Place {
     /// `None` where it can't be tested.
     fn new(options: &[&'static str]) -> Option<Self> {
         if let Some(reason) = missing() {
-            println!("skipped: {reason}");
+            real_servers::skip(&reason);
             return None;
         }
         Some(Self { folder: tempfile::tempdir().unwrap(), options: options.to_vec() })

@@ -43,7 +43,7 @@ fn flags(texts: &[String]) -> Vec<i32> {
 #[test]
 fn a_client_of_2016_gets_its_flags() {
     if let Some(reason) = missing() {
-        return println!("skipped: {reason}");
+        return real_servers::skip(&reason);
     }
     let agent = agent::start(config()).unwrap();
     let steps = [
@@ -76,7 +76,7 @@ fn a_client_of_2016_gets_its_flags() {
 #[test]
 fn an_owner_of_epochs_wins_over_one_of_2016() {
     if let Some(reason) = missing() {
-        return println!("skipped: {reason}");
+        return real_servers::skip(&reason);
     }
     let agent = agent::start(config()).unwrap();
     let mut owner = connect(agent.address());

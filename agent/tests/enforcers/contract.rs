@@ -109,6 +109,7 @@ fn bans_end_by_themselves(kind: Kind) {
         for round in 0..20 {
             enforcer.apply(&[(brief, Duration::from_nanos(1 + round))], &[]).unwrap();
             enforcer.apply(&[(brief, Duration::from_millis(round % 30))], &[net("203.0.113.1")]).unwrap();
+            std::thread::sleep(Duration::from_millis(round % 17));
             enforcer.apply(&[], &[brief]).unwrap();
         }
         assert_eq!(targets(&mut *enforcer), ["203.0.113.2"]);
