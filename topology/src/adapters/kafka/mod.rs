@@ -15,9 +15,11 @@ mod consumer;
 mod context;
 mod error;
 mod health;
+mod look;
 
 pub use admin::{Admin, NewTopic};
 pub use config::{KafkaConfig, check_property};
 pub use consumer::{Assigned, Committed, Fetched, Handle, Isolation, Message, Partitions};
 pub use error::KafkaError;
 pub use health::{KafkaHealth, KafkaNow, Lag};
+pub use look::{Away, Cluster, Ends, Look, Seen, TopicSeen};

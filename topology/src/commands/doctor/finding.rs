@@ -1,7 +1,6 @@
 //! What a check found, and how it is shown.
 
 use std::io::{self, Write};
-use std::path::Path;
 
 use model::text::shown;
 use serde::Serialize;
@@ -32,7 +31,7 @@ pub(super) struct Finding {
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) mend: Option<String>,
-    /// The log that it is about.
+    /// The log or topic that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<String>,
 }
@@ -81,15 +80,18 @@ const WIDTH: usize = 110;
 const INDENT: usize = 20;
 
 impl Report {
-    /// The next findings are about that log.
-    pub(super) fn about(&mut self, log: &Path) {
-        self.log = Some(log.display().to_string());
+    /// The next findings are about that log or topic.
+    pub(super) fn about(&mut self, log: String) {
+        self.log = Some(log);
+    }
+
+    /// And the next ones aren't.
+    pub(super) fn about_nothing(&mut self) {
+        self.log = None;
     }
 
     pub(super) fn add(&mut self, finding: Finding) {
-        const OF_LOGS: [&str; 6] = ["log", "lines", "growth", "clock", "buffering", "reach"];
-        let log = self.log.clone().filter(|_| OF_LOGS.contains(&finding.check));
-        self.checks.push(Finding { log, ..finding });
+        self.checks.push(Finding { log: self.log.clone(), ..finding });
     }
 
     pub(super) fn worst(&self) -> Level {
@@ -158,6 +160,11 @@ fn wrapped(out: &mut impl Write, text: &str, mark: &str) -> io::Result<()> {
 /// Seconds in words that fit a sentence.
 pub(super) fn ago(seconds: u64) -> String {
     super::super::running::lasting(seconds)
+}
+
+/// A number as people read it.
+pub(super) fn grouped(number: u64) -> String {
+    super::super::report_text::grouped(number)
 }
 
 /// Bytes in words.
