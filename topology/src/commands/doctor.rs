@@ -40,12 +40,17 @@ use finding::{Finding, Level, Report};
 use reach::Place;
 use subject::{Holder, Subject};
 
-/// Check what ccfirewall needs on this machine: logs, formats, clocks, settings, state, rights, agents
+/// Check what ccfirewall needs: logs, formats, clocks, settings, state, rights, Kafka, ZooKeeper, MySQL, agents
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Each check is ok, warn, bad or skipped, with what was found and how to mend it. Nothing is
 changed. Without --config and --log, /etc/ccfirewall/ccfirewall.toml is looked at, or else
 /var/log/nginx/access.log.
+
+What the configuration names is looked at where it is: brokers, topics and the newest lines in
+them, how far the group is behind; ZooKeeper, and the settings there; the database's server; and
+each agent, named or registered: its mkey, its clock, whether it may change its firewall. That
+needs no ccfirewall that runs, and takes some seconds.
 
 Examples:
   ccfirewall doctor

@@ -43,12 +43,17 @@ fn a_broker_that_is_not_there() {
     let said = Site::new().doctor(&config_of(&nobody.address().to_string(), "access-log"));
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     assert_eq!(said.code, Some(1));
-    said.has("kafka", "bad", &format!("can't be reached at {}", nobody.address()), "`brokers` in [kafka]");
+    said.has(
+        "kafka",
+        "bad",
+        &format!("no broker of Kafka can be reached at {}", nobody.address()),
+        "`brokers` in [kafka]",
+    );
     said.has("kafka", "bad", "refused", "");
     said.has("topic", "skipped", "", "");
     let silent = silent();
     let said = Site::new().doctor(&config_of(&silent.local_addr().unwrap().to_string(), "access-log"));
-    said.has("kafka", "bad", "can't be reached", "see that Kafka runs");
+    said.has("kafka", "bad", "can be reached", "see that Kafka runs");
     let said = Site::new().doctor(&config_of("no-such-host.invalid:9092", "access-log"));
     said.has("kafka", "bad", "no-such-host.invalid", "host and port");
 }

@@ -59,3 +59,22 @@ fn everything_in_order_is_nothing_to_complain_of() {
         }
     }
 }
+
+#[test]
+fn a_database_that_is_away_or_does_not_let_us_in() {
+    let Some(servers) = real_servers::Servers::shared() else { return };
+    let db = Db::mysql(&servers, "doctor_database");
+    let Database::Mysql(server) = &db.place else { panic!("no server") };
+    let site = Site::new();
+    let config = |url: &str| {
+        let file = "password_file = \"mkey\"";
+        format!(
+            "[[source]]\nstdin = true\n[agent]\nenforcer = \"dry-run\"\n[store]\nurl = \"{url}\"\n{file}\n"
+        )
+    };
+    let said = site.doctor(&config(&server.url));
+    said.has("database", "bad", "Access denied", "user and password");
+    let nobody = crate::site::Nobody::new();
+    let said = site.doctor(&config(&format!("mysql://u@{}/d", nobody.address())));
+    said.has("database", "bad", "takes no connections: Connection refused", "see that the server runs");
+}

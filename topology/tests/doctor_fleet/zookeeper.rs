@@ -1,11 +1,13 @@
 //! ZooKeeper: away, forbidding, without our nodes, and with settings that have errors.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
 
 use real_servers::Servers;
 use zk_config::{Ensemble, ZooKeeper};
 
-use crate::program::file;
+use crate::program::{file, program};
 use crate::site::{Nobody, Site, silent};
 use crate::zookeeper_common::{connect, create, place, write_directly};
 
@@ -131,6 +133,34 @@ fn the_settings_that_hold_are_those_there() {
     said.has("settings", "bad", "version 1 of", "rollback");
     said.has("settings", "bad", "what held before", "settings edit");
     said.has("reach", "warn", "decisions are right", "");
+}
+
+#[test]
+fn a_run_says_what_holds_and_judges_by_it() {
+    let Some((_servers, ensemble)) = place() else { return };
+    let site = Site::new();
+    connect(&ensemble).create_settings_if_absent(r#"{"trusted_proxies": ["10.0.0.0/8"]}"#, "test").unwrap();
+    file(&site.folder, "settings.json", "{}");
+    let config = of(&ensemble).replace("[[source]]\nstdin = true\n", &proxied(&site));
+    let config = format!(
+        "settings = \"settings.json\"\nstate = \"state\"\n{config}[http]\nlisten = \"127.0.0.1:0\"\n"
+    );
+    let config = file(&site.folder, "run.toml", config);
+    let mut run = program();
+    run.args(["run", "--dry-run", "--config"]).arg(config).stdin(Stdio::null()).stderr(Stdio::piped());
+    let mut run = run.spawn().unwrap();
+    let mut told = String::new();
+    for line in BufReader::new(run.stderr.take().unwrap()).lines().map_while(Result::ok) {
+        told.push_str(&line);
+        told.push('\n');
+        if line.contains("pages ") {
+            break;
+        }
+    }
+    run.kill().unwrap();
+    run.wait().unwrap();
+    assert!(told.contains(&format!("rules    {}/config in ZooKeeper", ensemble.root)), "{told}");
+    assert!(told.contains("decisions are right, but"), "{told}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use ccfirewall_thrift::DEFAULT_PORT;
 use model::text::shown;
 use zk_config::{AgentData, ListedAgent, Look};
 
-use super::finding::{Finding, Report};
+use super::finding::{Finding, Report, plain};
 use super::now;
 use crate::adapters::fleet::{AgentConfig, Answered, Asked, ask};
 use crate::app::agents::{Registry, configured};
@@ -39,6 +39,10 @@ pub(super) fn examine(config: &Config, look: Option<&Look>, report: &mut Report)
             Ok(config) => called.push(Called { config, mkey: agent.mkey.to_string() }),
             Err(error) => report.add(unusable(&agent.name(), &error)),
         }
+    }
+    if config.registered_agents.is_some() && !matches!(look.map(|look| &look.agents), Some(Ok(_))) {
+        let found = "which agents are registered can't be told: their list is in ZooKeeper (see zookeeper)";
+        report.add(Finding::skipped(CHECK, found));
     }
     if let (Some(registered), Some(Ok(listed))) = (&config.registered_agents, look.map(|look| &look.agents)) {
         match Registry::read(registered) {
@@ -138,7 +142,7 @@ fn judge(called: &Called, asked: &Asked) -> Vec<Finding> {
                 Some(_) => "does it speak TLS, and is its certificate of the authority in `tls_ca` and for that address?",
             };
             bad(
-                format!("{name} can't be reached: {}", shown(why.as_bytes(), WORDS)),
+                format!("{name} can't be reached: {}", reason(*address, why)),
                 format!(
                     "`systemctl status ccfirewall-agent` there says whether it runs: with an enforcer that is named \
                      (--enforcer nftables) it ends at once where it may not change the firewall (it needs CAP_NET_ADMIN). Does \
@@ -147,15 +151,22 @@ fn judge(called: &Called, asked: &Asked) -> Vec<Finding> {
             )
         }
         Asked::Hanging(why) => bad(
-            format!("{name} takes connections and doesn't answer: {}", shown(why.as_bytes(), WORDS)),
+            format!("{name} takes connections and doesn't answer: {}", reason(*address, why)),
             "it may hang: see its log, and restart it; where that port is an agent with TLS, name its authority (`tls_ca`)"
                 .to_owned(),
         ),
         Asked::Failing(why) => bad(
-            format!("{name} answers that it fails: {}", shown(why.as_bytes(), WORDS)),
+            format!("{name} answers that it fails: {}", reason(*address, why)),
             "see the agent's log".to_owned(),
         ),
     }
+}
+
+/// Why there is no answer, without what the finding says itself.
+fn reason(address: SocketAddr, why: &str) -> String {
+    let said = [format!("no connection to the agent at {address}: "), format!("the agent at {address} ")];
+    let why = said.iter().find_map(|said| why.strip_prefix(said.as_str())).unwrap_or(why);
+    plain(why.trim_end_matches(" (does it run, and is the port open?)").trim_end_matches(" (connect again)"))
 }
 
 fn of_answer(name: &str, answered: &Answered) -> Vec<Finding> {

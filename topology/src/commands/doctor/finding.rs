@@ -167,7 +167,55 @@ pub(super) fn grouped(number: u64) -> String {
     super::super::report_text::grouped(number)
 }
 
+/// What a library says went wrong, without what only its authors understand: numbers of errors, states, counts.
+pub(super) fn plain(reason: &str) -> String {
+    let mut text = String::with_capacity(reason.len());
+    let mut rest = reason;
+    while let Some((before, after)) = rest.split_once(" (") {
+        text.push_str(before);
+        let noise = after.starts_with("os error ") || after.starts_with("after ");
+        rest = match after.split_once(')') {
+            // `(s)` may be within.
+            Some((within, behind)) if noise => {
+                if within.ends_with("error(s") {
+                    behind.split_once(')').map_or("", |(_, behind)| behind)
+                } else {
+                    behind
+                }
+            }
+            _ => {
+                text.push_str(" (");
+                after
+            }
+        };
+    }
+    text.push_str(rest);
+    shown(text.replace("/bootstrap", "").as_bytes(), REASON)
+}
+
+/// No reason is longer.
+const REASON: usize = 300;
+
 /// Bytes in words.
 pub(super) fn size(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_for_people() {
+        for (reason, expect) in [
+            ("Connection refused (os error 111)", "Connection refused"),
+            ("k:1/bootstrap: failed: refused (after 0ms in state CONNECT)", "k:1: failed: refused"),
+            ("refused (after 0ms in state CONNECT, 1 identical error(s) suppressed)", "refused"),
+            ("a (os error 1) and (b) c (os error 2", "a and (b) c (os error 2"),
+            ("no \u{1b}[2J", "no \\u{1b}[2J"),
+            ("", ""),
+        ] {
+            assert_eq!(plain(reason), expect);
+        }
+    }
 }

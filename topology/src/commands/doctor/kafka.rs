@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use model::settings::Settings;
 
-use super::finding::{Finding, Report, grouped};
+use super::finding::{Finding, Report, grouped, plain};
 use super::messages::{self, Messages};
 use super::now;
 use crate::adapters::kafka::{Away, Cluster, Ends, KafkaError, Look, TopicSeen};
@@ -119,6 +119,7 @@ fn failed(check: &'static str, error: &KafkaError) -> Finding {
 }
 
 fn unreachable(brokers: &str, Away { reason, refused }: &Away) -> Finding {
+    let reason = plain(reason);
     if *refused {
         return Finding::bad(
             KAFKA,
@@ -140,7 +141,7 @@ fn unread(error: &KafkaError, away: Option<&Away>) -> Finding {
     match (error, away) {
         (KafkaError::Away { .. }, Some(Away { reason, .. })) => Finding::bad(
             TOPIC,
-            format!("the brokers that lead its partitions can't be reached: {reason}"),
+            format!("the brokers that lead its partitions can't be reached: {}", plain(reason)),
             "brokers name themselves by `advertised.listeners` in their server.properties: these names must lead to them \
              from this machine, too",
         ),

@@ -65,7 +65,13 @@ impl Messages {
                     stamped: message.timestamp.map(Moment),
                     came: *came,
                 }),
-                None => keys = json.as_ref().map(texts).filter(|keys| !keys.is_empty()).unwrap_or(keys),
+                None => {
+                    let found = json.as_ref().map(texts).unwrap_or_default();
+                    // Where one of ours is there, that isn't what is wrong.
+                    if !found.iter().any(|key| input.message_keys.contains(key)) {
+                        keys = found;
+                    }
+                }
             }
         }
         let tail = Tail::whole(lines.bytes);

@@ -1,15 +1,19 @@
 //! Can the database server be reached and read, are its tables ours, and does its clock agree?
 
-use std::time::Instant;
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::time::{Duration, Instant};
 
 use model::units::Moment;
 
-use super::finding::Finding;
+use super::finding::{Finding, plain};
 use super::now;
 use crate::adapters::store::History;
 use crate::config::Database;
 
 const CHECK: &str = "database";
+
+/// So long it may take to accept a connection.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What a server says.
 #[derive(Default)]
@@ -25,10 +29,40 @@ struct Seen {
 /// Asks the server.
 pub(super) fn database(database: &Database) -> Finding {
     let name = database.to_string();
+    // The library would go on trying, and not say why.
+    if let Some(why) = host(database).and_then(refuses) {
+        return failed(&format!("{name} takes no connections: {why}"));
+    }
     match ask(database) {
         Ok(seen) => judge(&name, &seen),
         Err(error) => failed(&error.to_string()),
     }
+}
+
+/// Where it listens, as far as its URL says so.
+fn host(database: &Database) -> Option<String> {
+    let Database::Mysql(server) = database else { return None };
+    let (_, rest) = server.url.split_once("://")?;
+    let authority = rest.split(['/', '?']).next()?;
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    Some(if has_port { host.to_owned() } else { format!("{host}:3306") }).filter(|_| !host.is_empty())
+}
+
+/// Why nobody takes connections there, where that is so.
+fn refuses(host: String) -> Option<String> {
+    let addresses = match host.to_socket_addrs() {
+        Ok(addresses) => addresses,
+        Err(error) => return Some(plain(&error.to_string())),
+    };
+    let mut why = None;
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(_) => return None,
+            Err(error) => why = Some(plain(&error.to_string())),
+        }
+    }
+    why
 }
 
 fn ask(database: &Database) -> anyhow::Result<Seen> {
@@ -110,6 +144,24 @@ mod tests {
         check(|seen| seen.skew = 3_100, Level::Bad, "3.1 s ahead");
         check(|seen| seen.skew = -3_100, Level::Bad, "behind");
         check(|seen| (seen.skew, seen.unsure) = (3_100, 2_000), Level::Ok, "");
+    }
+
+    #[test]
+    fn where_it_listens() {
+        let check = |url: &str, expect: Option<&str>| {
+            let server = crate::config::Mysql {
+                url: url.to_owned(),
+                password: None,
+                tls: crate::config::Tls::Off,
+                ca: None,
+            };
+            assert_eq!(host(&Database::Mysql(server)).as_deref(), expect, "{url}");
+        };
+        check("mysql://u@db1/c", Some("db1:3306"));
+        check("mysql://u:p@db1:3307/c?x=1", Some("db1:3307"));
+        check("mysql://[::1]/c", Some("[::1]:3306"));
+        check("mysql:///c", None);
+        assert_eq!(host(&Database::Sqlite("/x".into())), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use model::text::shown;
 use zk_config::{Error, Look};
 
-use super::finding::{Finding, Report};
+use super::finding::{Finding, Report, plain};
 use crate::app::ownership;
 use crate::config::ZooKeeperPlace;
 
@@ -48,7 +48,7 @@ pub(super) fn examine(place: &ZooKeeperPlace, report: &mut Report) -> Option<Loo
 }
 
 fn connect(server: &str) -> Result<(), String> {
-    let addresses: Vec<_> = server.to_socket_addrs().map_err(|error| error.to_string())?.collect();
+    let addresses: Vec<_> = server.to_socket_addrs().map_err(|error| plain(&error.to_string()))?.collect();
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for address in addresses {
         match TcpStream::connect_timeout(&address, PATIENCE) {
@@ -56,7 +56,7 @@ fn connect(server: &str) -> Result<(), String> {
             Err(error) => last = error,
         }
     }
-    Err(last.to_string())
+    Err(plain(&last.to_string()))
 }
 
 /// Those that take no connections, with the reasons.
