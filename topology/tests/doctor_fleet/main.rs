@@ -10,7 +10,6 @@ mod whole;
 mod zookeeper;
 
 #[path = "../journal_common/mod.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
 mod journal_common;
 #[path = "../kafka/common.rs"]
 #[allow(dead_code, reason = "each test file uses its part")]
@@ -18,7 +17,6 @@ mod kafka_common;
 #[path = "../program/mod.rs"]
 mod program;
 #[path = "../store_common/mod.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
 mod store_common;
 #[path = "../zookeeper/mod.rs"]
 mod zookeeper_common;

@@ -209,7 +209,9 @@ impl Look {
         patience: Duration,
     ) -> Result<Vec<(i32, i64)>, KafkaError> {
         let mut list = TopicPartitionList::new();
-        numbers(partitions).for_each(|partition| drop(list.add_partition(topic, partition)));
+        for partition in numbers(partitions) {
+            list.add_partition(topic, partition);
+        }
         let found = self.consumer.committed_offsets(list, patience);
         let found = found.map_err(|cause| KafkaError::of(&cause, &self.brokers, topic))?;
         let offset = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {

@@ -30,7 +30,7 @@ struct Seen {
 pub(super) fn database(database: &Database) -> Finding {
     let name = database.to_string();
     // The library would go on trying, and not say why.
-    if let Some(why) = host(database).and_then(refuses) {
+    if let Some(why) = host(database).as_deref().and_then(refuses) {
         return failed(&format!("{name} takes no connections: {why}"));
     }
     match ask(database) {
@@ -50,7 +50,7 @@ fn host(database: &Database) -> Option<String> {
 }
 
 /// Why nobody takes connections there, where that is so.
-fn refuses(host: String) -> Option<String> {
+fn refuses(host: &str) -> Option<String> {
     let addresses = match host.to_socket_addrs() {
         Ok(addresses) => addresses,
         Err(error) => return Some(plain(&error.to_string())),
