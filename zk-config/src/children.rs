@@ -55,7 +55,7 @@ impl Duty for WatchedChildren {
 }
 
 /// The children of the node at `path`, sorted by name; none where there is no such node.
-async fn list(client: &Client, path: &str) -> Result<Vec<Child>, Cause> {
+pub(crate) async fn list(client: &Client, path: &str) -> Result<Vec<Child>, Cause> {
     let mut names = match client.list_children(path).await {
         Err(Cause::NoNode) => return Ok(Vec::new()),
         names => names?,

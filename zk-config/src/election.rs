@@ -45,6 +45,15 @@ pub struct Holder {
     pub data: Vec<u8>,
 }
 
+/// Who holds the node at `path`, which is a whole one.
+pub(crate) async fn holder(client: &Client, path: &str) -> Result<Option<Holder>, Error> {
+    match client.get_data(path).await {
+        Ok((data, stat)) => Ok(Some(Holder { epoch: stat.czxid.cast_unsigned(), data })),
+        Err(Cause::NoNode) => Ok(None),
+        Err(cause) => Err(Error::of(path, cause)),
+    }
+}
+
 /// A candidacy; it goes on, over every loss and every session, until this is dropped or resigned.
 pub struct Campaign {
     pub(crate) standing: Arc<Standing>,

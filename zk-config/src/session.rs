@@ -123,8 +123,18 @@ pub(crate) async fn supervise(
 
 /// A new session that has seen everything that was committed before it, and our root.
 async fn establish(ensemble: &Ensemble) -> Result<Client, String> {
-    let patience = ensemble.session_timeout;
-    let mut connector = Client::connector().with_session_timeout(patience).with_fail_eagerly();
+    let connect = async {
+        let client = connect(ensemble).await?;
+        ensure(&client, ensemble, &ensemble.root).await.map_err(|cause| refused(ensemble, cause))?;
+        Ok(client)
+    };
+    within(ensemble.session_timeout, connect).await
+}
+
+/// A new session that has seen everything that was committed before it; or why there is none.
+pub(crate) async fn connect(ensemble: &Ensemble) -> Result<Client, String> {
+    let mut connector =
+        Client::connector().with_session_timeout(ensemble.session_timeout).with_fail_eagerly();
     if let Some(digest) = &ensemble.digest {
         connector = connector.with_auth("digest", digest.as_bytes());
     }
@@ -143,15 +153,25 @@ async fn establish(ensemble: &Ensemble) -> Result<Client, String> {
         };
         // A new client may meet a server that lags behind what our last session saw.
         client.sync("/").await?;
-        ensure(&client, ensemble, &ensemble.root).await?;
         Ok(client)
     };
-    match timeout(patience, connect).await {
-        Ok(Ok(client)) => Ok(client),
-        Ok(Err(Cause::NoHosts)) => Err("none of its servers takes a session".to_owned()),
-        Ok(Err(Cause::NoAuth)) => Err(format!("its ACL forbids to look at or create {}", ensemble.root)),
-        Ok(Err(cause)) => Err(cause.to_string()),
-        Err(_) => Err(format!("no session within {:.1} s", patience.as_secs_f64())),
+    connect.await.map_err(|cause| refused(ensemble, cause))
+}
+
+/// What comes of it, or that it took too long.
+pub(crate) async fn within<T>(
+    patience: Duration,
+    session: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    let too_long = || Err(format!("no session within {:.1} s", patience.as_secs_f64()));
+    timeout(patience, session).await.unwrap_or_else(|_| too_long())
+}
+
+fn refused(ensemble: &Ensemble, cause: Cause) -> String {
+    match cause {
+        Cause::NoHosts => "none of its servers takes a session".to_owned(),
+        Cause::NoAuth => format!("its ACL forbids to look at or create {}", ensemble.root),
+        cause => cause.to_string(),
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use zookeeper_client::Error as Cause;
 
 use crate::agents::{AGENTS, same_agent};
 use crate::children::WatchedChildren;
@@ -19,7 +18,7 @@ use crate::settings::{Replacement, WatchedSettings};
 use crate::tell::{Keep, Teller};
 use crate::{
     AgentNode, Campaign, Child, ConfigNode, Election, Ensemble, Ephemeral, Error, Expected, Held,
-    HistoryEntry, HistoryVersion, Holder, ListedAgent, SettingsSeen, State, history, settings,
+    HistoryEntry, HistoryVersion, Holder, ListedAgent, SettingsSeen, State, election, history, settings,
 };
 
 /// A supervised connection to an ensemble. Clones share it; it is closed, and its ephemeral nodes go, when the last
@@ -273,13 +272,7 @@ impl ZooKeeper {
         let path = self.inner.ensemble.path(path);
         self.inner.call(move |client, _| {
             let path = path.clone();
-            async move {
-                match client.get_data(&path).await {
-                    Ok((data, stat)) => Ok(Some(Holder { epoch: stat.czxid.cast_unsigned(), data })),
-                    Err(Cause::NoNode) => Ok(None),
-                    Err(cause) => Err(Error::of(&path, cause)),
-                }
-            }
+            async move { election::holder(&client, &path).await }
         })
     }
 }

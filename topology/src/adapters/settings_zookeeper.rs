@@ -236,16 +236,33 @@ fn first(zookeeper: &ZooKeeper, seed: Option<&Path>, kept: Option<&[u8]>) -> any
     if let Some(node) = zookeeper.read_settings()? {
         return Ok(node);
     }
-    let (bytes, from) = match (kept, seed) {
-        (Some(kept), _) => (kept.to_vec(), "what held before".to_owned()),
-        (None, Some(seed)) => (read_seed(seed)?, seed.display().to_string()),
-        (None, None) => (Document::default().to_json().into_bytes(), "the defaults".to_owned()),
-    };
+    let (bytes, from) = beginning(seed, kept)?;
     let text = String::from_utf8(bytes).context("the settings aren't UTF-8")?;
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let node = zookeeper.create_settings_if_absent(&text, &format!("ccfirewall@{host}, from {from}"))?;
     tracing::info!("there were no settings in ZooKeeper: created from {from}");
     Ok(node)
+}
+
+/// What the node is created with, and where that is from.
+fn beginning(seed: Option<&Path>, kept: Option<&[u8]>) -> anyhow::Result<(Vec<u8>, String)> {
+    Ok(match (kept, seed) {
+        (Some(kept), _) => (kept.to_vec(), "what held before".to_owned()),
+        (None, Some(seed)) => (read_seed(seed)?, seed.display().to_string()),
+        (None, None) => (Document::default().to_json().into_bytes(), "the defaults".to_owned()),
+    })
+}
+
+/// The settings with which [`SettingsZooKeeper::open`] would start without a look at ZooKeeper: those that were kept in
+/// the folder `state`, else those that the node would be created with; and where they are from.
+///
+/// # Errors
+/// Where nothing was kept, and the seed can't be used.
+pub fn without_zookeeper(state: &Path, seed: Option<&Path>) -> anyhow::Result<(Settings, String)> {
+    let kept = kept(&state.join(LAST_GOOD));
+    let (bytes, from) = beginning(seed, kept.as_ref().map(|(_, bytes)| &**bytes))?;
+    let parsed = Settings::parse(&bytes).context("settings that were looked at before have errors")?;
+    Ok((parsed.settings, from))
 }
 
 fn read_seed(seed: &Path) -> anyhow::Result<Vec<u8>> {

@@ -1,6 +1,5 @@
 //! What keeps bans and puts them in force: journal, database and agents. Of a live firewall, or of the fleet's owner.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +7,6 @@ use anyhow::Context as _;
 use bolts::live_report::Counts;
 use bolts::ports::{BanSink, EventStore as _, Notifier, SettingsPort};
 use bolts::tuples::CommandOrder;
-use ccfirewall_thrift::tls::{ClientTls, TlsFiles};
 use crossbeam_channel::bounded;
 use engine::Clock;
 use model::event::{Entry, Event};
@@ -16,11 +14,12 @@ use model::ledger::Ledger;
 use model::line::LogFormat;
 use zk_config::{ListedAgent, Watch, ZooKeeper};
 
+use super::agents::{self, Registry};
 use super::{Board, Kept};
-use crate::adapters::fleet::{self, AgentConfig, AgentTls, Fleet, Superseded, World, agents_of};
+use crate::adapters::fleet::{self, AgentConfig, Fleet, Superseded, World};
 use crate::adapters::journal::Journal;
 use crate::adapters::store::{Fence, Retention, Store, StoreOptions};
-use crate::config::{Config, EnforcerChoice, LocalAgent, RegisteredAgents, RemoteAgent, RemoteTls};
+use crate::config::{Config, EnforcerChoice, LocalAgent};
 use crate::spouts::commands::Commander;
 use crate::spouts::outcomes::OutcomeQueue;
 use crate::wiring::Ruling;
@@ -103,7 +102,7 @@ impl Keeping {
         let (fleet, registered) = match registry {
             None => (Arc::new(Fleet::start(fixed, ledger, world, patience)?), None),
             Some((agents, zookeeper)) => {
-                let registered = Registered::new(agents, fixed)?;
+                let registered = Registered { registry: Registry::read(agents)?, fixed };
                 let (fleet, watch) = registered.follow(zookeeper, ledger, world, patience)?;
                 (fleet, Some(watch))
             }
@@ -183,22 +182,11 @@ fn retention(settings: &SettingsPort) -> Arc<dyn Fn() -> Retention + Send + Sync
 
 /// The agents that come and go in ZooKeeper, and those that are always there.
 struct Registered {
-    mkey: String,
-    tls: Option<AgentTls>,
+    registry: Registry,
     fixed: Vec<AgentConfig>,
 }
 
 impl Registered {
-    fn new(agents: &RegisteredAgents, fixed: Vec<AgentConfig>) -> anyhow::Result<Self> {
-        let tls = match &agents.tls {
-            None => None,
-            Some(RemoteTls { files, name }) => {
-                Some(AgentTls { files: Arc::new(ClientTls::new(files.clone())?), name: name.clone() })
-            }
-        };
-        Ok(Self { mkey: agents.mkey.read()?, tls, fixed })
-    }
-
     /// Starts a fleet of those that are registered, and follows the list from then on. While ZooKeeper is away the last
     /// one counts.
     fn follow(
@@ -232,7 +220,7 @@ impl Registered {
     }
 
     fn agents(&self, listed: &[ListedAgent]) -> Vec<AgentConfig> {
-        let registered = agents_of(listed, &self.mkey, self.tls.as_ref());
+        let registered = self.registry.agents(listed);
         self.fixed.iter().cloned().chain(registered).collect()
     }
 }
@@ -250,21 +238,8 @@ fn fixed_agents(
         all.push(agent);
         running
     });
-    // Agents with the same files share what was made of them.
-    let mut known: HashMap<&TlsFiles, Arc<ClientTls>> = HashMap::new();
-    for RemoteAgent { address, mkey, tls } in &config.agents {
-        let name =
-            if address.port() == RemoteAgent::PORT { address.ip().to_string() } else { address.to_string() };
-        let tls = match tls {
-            None => None,
-            Some(RemoteTls { files, name }) => {
-                if !known.contains_key(files) {
-                    known.insert(files, Arc::new(ClientTls::new(files.clone())?));
-                }
-                Some(AgentTls { files: known[files].clone(), name: name.clone() })
-            }
-        };
-        all.push(AgentConfig { name: name.into(), address: *address, mkey: mkey.read()?, tls });
+    for agent in agents::configured(&config.agents) {
+        all.push(agent?);
     }
     Ok((running, all))
 }

@@ -12,9 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use bolts::ports::{BanSink, Notifier, PlaceLookup};
+use bolts::ports::{BanSink, Notifier, PlaceLookup, SettingsPort};
 use bolts::tuples::LiveStatus;
 use engine::{Clock, Config as EngineConfig, LocalRuntime, Metrics, Running, TaskContext};
+use model::settings::Settings;
 use model::units::Moment;
 use zk_config::ZooKeeper;
 
@@ -29,6 +30,7 @@ use crate::adapters::fleet::AgentConfig;
 use crate::adapters::http::{self, Http};
 use crate::adapters::journal::{Journal, JournalOptions};
 use crate::adapters::maxmind::{Countries, MaxMind};
+use crate::adapters::settings_in_force::Origin;
 use crate::adapters::settings_watch::SettingsWatch;
 use crate::config::{Config, ZooKeeperPlace};
 use crate::spouts::gated::Gate;
@@ -50,6 +52,7 @@ pub struct LiveApp {
     metrics: Metrics,
     board: Arc<Board>,
     keeping: Keeping,
+    settings: SettingsPort,
     watch: SettingsWatch,
     steps: ClockSteps,
     http: Http,
@@ -120,7 +123,7 @@ impl LiveApp {
         let ruling = keeping.ruling(&around, sources.formats(), ledger, since_totals, options.sinks);
         let parts = Live {
             sources: sources.formats(),
-            settings,
+            settings: settings.clone(),
             places,
             tasks: config.limits.tasks,
             window_memory: config.limits.window_memory,
@@ -160,7 +163,20 @@ impl LiveApp {
         let http = http::start(room.clone(), config.http.listen, socket)?;
         let steps = ClockSteps::watch(steady, keeping.commander.clone())
             .context("the watch over the clock can't start")?;
-        Ok(Self { running, metrics, board, keeping, watch, steps, http, gate, room, owner, superseded })
+        Ok(Self {
+            running,
+            metrics,
+            board,
+            keeping,
+            settings,
+            watch,
+            steps,
+            http,
+            gate,
+            room,
+            owner,
+            superseded,
+        })
     }
 
     /// Where the pages are.
@@ -173,6 +189,12 @@ impl LiveApp {
     #[must_use]
     pub fn agent(&self) -> Option<(&'static str, &[String])> {
         self.keeping.agent.as_ref().map(|agent| (agent.enforcer_name(), agent.warnings()))
+    }
+
+    /// The settings in force, and where they come from.
+    #[must_use]
+    pub fn settings(&self) -> (Origin, Settings) {
+        (self.room.settings.load().origin, self.settings.load().settings().clone())
     }
 
     /// How it is doing.

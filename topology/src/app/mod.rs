@@ -1,12 +1,13 @@
 //! Runs topologies: a replay of logs to its end, or a live firewall until it is told to stop.
 
+pub(crate) mod agents;
 mod board;
 mod clock;
 mod epoch;
 mod keeping;
 mod kept;
 mod live;
-mod ownership;
+pub(crate) mod ownership;
 mod replay;
 mod room;
 mod settled;

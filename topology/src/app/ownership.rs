@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use zk_config::{Campaign, Election, ZooKeeper};
 
 /// The node below the root.
-pub(super) const NODE: &str = "owner";
+pub(crate) const NODE: &str = "owner";
 
 /// A candidacy for the ownership.
 pub(super) struct Candidacy {

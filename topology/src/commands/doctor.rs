@@ -3,40 +3,54 @@
 //! `subject` says what is looked at. Each of the other files is about one thing that can be wrong: what reads the
 //! world is small, and what judges it is a function from what was read to a [`Finding`]. Nothing is changed.
 
+mod agents;
 mod finding;
 mod firewall;
 mod growth;
 mod instance;
+mod kafka;
 mod lines;
 mod logs;
+mod messages;
 mod nginx;
 mod reach;
+mod server;
+mod settings;
 mod state;
 mod subject;
 mod when;
+mod zookeeper;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use indicatif::ProgressBar;
 use model::line::LogFormat;
 use model::network::NetworkSet;
 use model::settings::Settings;
+use model::units::Moment;
 
 use super::running::Output;
 use super::{FAILED, OK};
+use crate::config::{Config, Database};
 use crate::control::client::Client;
 use finding::{Finding, Level, Report};
+use reach::Place;
 use subject::{Holder, Subject};
 
-/// Check what ccfirewall needs on this machine: logs, formats, clocks, settings, state, rights, agents
+/// Check what ccfirewall needs: logs, formats, clocks, settings, state, rights, Kafka, ZooKeeper, MySQL, agents
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Each check is ok, warn, bad or skipped, with what was found and how to mend it. Nothing is
 changed. Without --config and --log, /etc/ccfirewall/ccfirewall.toml is looked at, or else
 /var/log/nginx/access.log.
+
+What the configuration names is looked at where it is: brokers, topics and the newest lines in
+them, how far the group is behind; ZooKeeper, and the settings there; the database's server; and
+each agent, named or registered: its mkey, its clock, whether it may change its firewall. That
+needs no ccfirewall that runs, and takes some seconds.
 
 Examples:
   ccfirewall doctor
@@ -92,40 +106,58 @@ impl Args {
 }
 
 fn examine(subject: &Subject, report: &mut Report) {
-    let settings = settings(subject.settings.as_deref(), report);
-    if subject.logs.is_empty() {
+    let config = subject.config.as_deref();
+    for lack in config.map(Config::lacks).unwrap_or_default() {
+        report.add(Finding::bad(
+            "config",
+            lack,
+            "docs/configuration.md has every key; without it nothing starts",
+        ));
+    }
+    let place = config.and_then(|config| config.zookeeper.as_ref());
+    let look = place.and_then(|place| zookeeper::examine(place, report));
+    let settings = match config {
+        Some(config) => settings::of_config(config, look.as_ref(), report),
+        None => settings::of_file(subject.settings.as_deref(), report),
+    };
+    if subject.logs.is_empty() && config.is_none_or(|config| config.kafka.is_none()) {
         report.add(Finding::skipped("log", "no log is named: --log PATH, or a configuration with one"));
     }
     for (path, format) in &subject.logs {
+        report.about(path.display().to_string());
         log(path, format, &settings, report);
+        report.about_nothing();
+    }
+    if let Some(config) = config {
+        kafka::examine(config, &settings, report);
     }
     report.add(state::disk(&subject.state));
-    report.add(state::database(&subject.database));
+    match &subject.database {
+        Database::Sqlite(path) => report.add(state::database(path)),
+        Database::Mysql(_) => report.add(server::database(&subject.database)),
+    }
     match &subject.holder {
-        Holder::Here => report.add(firewall::rights()),
+        Holder::Here(enforcer) => report.add(firewall::rights(*enforcer)),
         Holder::Nobody => {
             report.add(Finding::skipped("rights", "nobody is blocked from here: nothing is needed"));
         }
         Holder::Elsewhere => report.add(Finding::skipped("rights", "agents on other hosts hold the bans")),
     }
+    let asked = config.map(|config| agents::examine(config, look.as_ref(), report)).unwrap_or_default();
     let client = Client::new(&subject.state);
     if instance::instance(&client, report) {
-        instance::agents(&client, report);
-    } else {
-        subject.agents.iter().for_each(|agent| report.add(instance::reachable(*agent)));
+        instance::agents(&client, &asked, report);
     }
 }
 
-/// The settings that the rest is judged by: the defaults where they can't be read.
-fn settings(path: Option<&Path>, report: &mut Report) -> Settings {
-    let (settings, finding) = subject::settings(path);
-    report.add(finding);
-    settings
+/// This machine's clock.
+fn now() -> Moment {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Moment(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// Everything about one log. What can't be told without a readable file isn't tried.
 fn log(path: &Path, format: &LogFormat, settings: &Settings, report: &mut Report) {
-    report.about(path);
     let (finding, first) = logs::file(path);
     report.add(finding);
     let Some(first) = first else { return };
@@ -147,14 +179,14 @@ fn log(path: &Path, format: &LogFormat, settings: &Settings, report: &mut Report
     report.add(growth::judge(&grown, when::rotated(path).as_ref()));
     report.add(when::clock(read.newest.max(grown.lines.newest), &grown, settings.max_event_age));
     report.add(nginx::buffering(path, Path::new(nginx::FOLDER), &grown));
-    report.add(reach::judge(&read.peers, &settings.trusted_proxies));
+    report.add(reach::judge(&read.peers, &settings.trusted_proxies, Place::Here));
 }
 
 /// Why a drop on this machine may not reach the clients of a log, or may cut off a proxy before them; `None` where
 /// nothing speaks for that. `run` asks before it begins.
 pub(super) fn reach_doubt(path: &Path, format: &LogFormat, trusted: &NetworkSet) -> Option<String> {
     let tail = logs::tail(path).ok()?;
-    reach::judge(&lines::read(&tail, format).peers, trusted).doubt()
+    reach::judge(&lines::read(&tail, format).peers, trusted, Place::Here).doubt()
 }
 
 /// Looks twice, unless one look tells enough.

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use model::line::LogFormat;
-use model::settings::Settings;
+use model::network::NetworkSet;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{BAD_SETTINGS, FAILED, Failure, OK, doctor, inputs};
 use crate::adapters::settings_file::NoSettings;
+use crate::adapters::settings_in_force::Origin;
 use crate::app::{LiveApp, LiveOptions, Worker};
-use crate::config::{Config, ConfigError, EnforcerChoice, Input, Role, default_state};
+use crate::config::{Config, ConfigError, EnforcerChoice, Input, Role, Source, default_state};
 
 /// Follows access logs, drops attackers in the kernel and lets them go on time; keeps and shows everything
 ///
@@ -93,12 +94,11 @@ impl Args {
         if !lacks.is_empty() {
             return Err(Failure::settings(lacks.join("\n")));
         }
-        let (told, dry_run) = (describe(&config), config.dry_run);
-        let doubts = reach_doubts(&config);
+        let (begun, dry_run) = (config.clone(), config.dry_run);
         // What is written has clients' addresses and lines in it.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o027));
         if !config.parts().is_empty() {
-            return work(config, &told, &end);
+            return work(config, &end);
         }
         let app = match LiveApp::start(config, LiveOptions::default()) {
             Ok(app) => app,
@@ -107,7 +107,9 @@ impl Args {
                 return Err(error.context(Failure { code, message: "the firewall can't start".to_owned() }));
             }
         };
-        eprintln!("{told}");
+        let (origin, settings) = app.settings();
+        let doubts = reach_doubts(&begun.sources, &settings.trusted_proxies);
+        eprintln!("{}", describe(&begun, origin));
         match app.agent() {
             Some((enforcer, warnings)) => {
                 eprintln!("  bans     by this process's agent, {enforcer}");
@@ -196,13 +198,14 @@ impl Args {
 }
 
 /// Runs a worker of a fleet until it is told to end.
-fn work(config: Config, told: &str, end: &AtomicBool) -> anyhow::Result<u8> {
+fn work(config: Config, end: &AtomicBool) -> anyhow::Result<u8> {
+    let begun = config.clone();
     let role = config.worker.role;
     let worker = Worker::start(config).map_err(|error| {
         let code = error.downcast_ref::<NoSettings>().map_or(FAILED, |_| BAD_SETTINGS);
         error.context(Failure { code, message: "the worker can't start".to_owned() })
     })?;
-    eprintln!("{told}");
+    eprintln!("{}", describe(&begun, worker.settings_origin()));
     eprintln!("  role     {}", role.name());
     eprintln!("  pages    http://{0}/healthz, /metrics, /api/v1/status", worker.http_address());
     while !end.load(Ordering::Relaxed) {
@@ -230,27 +233,34 @@ fn whole_paths(logs: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// Before whom bans would stand in the wrong place: behind a proxy, a drop hits the proxy and all who come by it.
-fn reach_doubts(config: &Config) -> Vec<String> {
-    let settings = config.settings.as_deref().and_then(|path| inputs::read_settings(path).ok());
-    let settings = settings.map_or_else(Settings::default, |parsed| parsed.settings);
-    let doubt = |source: &crate::config::Source| {
+fn reach_doubts(sources: &[Source], trusted: &NetworkSet) -> Vec<String> {
+    let doubt = |source: &Source| {
         let Input::Log { path, .. } = &source.input else { return None };
-        let doubt = doctor::reach_doubt(path, &source.format, &settings.trusted_proxies)?;
+        let doubt = doctor::reach_doubt(path, &source.format, trusted)?;
         Some(format!("{}: {doubt}", path.display()))
     };
-    config.sources.iter().filter_map(doubt).collect()
+    sources.iter().filter_map(doubt).collect()
 }
 
-/// What is going to run.
-fn describe(config: &Config) -> String {
-    let input = |source: &crate::config::Source| match &source.input {
+/// What runs. `origin`: where the settings in force come from.
+fn describe(config: &Config, origin: Origin) -> String {
+    let input = |source: &Source| match &source.input {
         Input::Log { path, .. } => path.display().to_string(),
         Input::Stdin => "standard input".to_owned(),
         Input::Generate(generate) => format!("made-up traffic, {} lines a second", generate.rate),
         Input::Kafka(input) => format!("the Kafka topic {}", input.topic),
     };
     let sources: Vec<String> = config.sources.iter().map(input).collect();
-    let rules = config.settings.as_ref().map_or("the defaults".to_owned(), |path| path.display().to_string());
+    let place = match (&config.zookeeper, &config.settings) {
+        (Some(place), _) => format!("{}/config in ZooKeeper ({})", place.root, place.servers),
+        (None, Some(path)) => path.display().to_string(),
+        (None, None) => "the defaults".to_owned(),
+    };
+    let rules = match origin {
+        Origin::File | Origin::ZooKeeper => place,
+        Origin::LastGood => format!("those that held before; {place} can't be used now"),
+        Origin::Defaults => "the defaults".to_owned(),
+    };
     let dry = if config.dry_run { ", DRY RUN: nobody is blocked" } else { "" };
     format!(
         "ccfirewall {} is running{dry}\n  lines    {}\n  rules    {rules}\n  state    {}",

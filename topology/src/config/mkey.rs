@@ -1,6 +1,7 @@
 //! A secret, such as the one that is shared with an agent: where it is. It is read when it is needed and printed
 //! nowhere.
 
+use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -47,6 +48,16 @@ pub enum MkeyError {
 
 const LONGEST: usize = 1024;
 
+/// Where it is, never what it is.
+impl fmt::Display for MkeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Env(name) => write!(f, "${name}"),
+        }
+    }
+}
+
 impl MkeySource {
     /// Reads the secret of an agent.
     ///
@@ -61,23 +72,26 @@ impl MkeySource {
     /// # Errors
     /// Where it isn't there or can't be one. The secret is in no message.
     pub fn read_as(&self, what: &'static str) -> Result<String, MkeyError> {
-        let (place, value) = match self {
+        let value = match self {
             Self::File(path) => {
                 let mut bytes = Vec::new();
                 let limit = LONGEST as u64 + 3;
                 File::open(path)
                     .and_then(|file| file.take(limit).read_to_end(&mut bytes))
                     .map_err(|reason| MkeyError::File { what, path: path.clone(), reason })?;
-                (path.display().to_string(), String::from_utf8(bytes).ok())
+                String::from_utf8(bytes).ok()
             }
             Self::Env(name) => match std::env::var_os(name) {
                 None => return Err(MkeyError::Unset { what, variable: name.clone() }),
-                Some(value) => (format!("${name}"), value.into_string().ok()),
+                Some(value) => value.into_string().ok(),
             },
         };
         let value = value.as_deref().map(|value| value.trim_end_matches(['\r', '\n']));
         let fits =
             |value: &&str| !value.is_empty() && value.len() <= LONGEST && !value.contains(['\0', '\r', '\n']);
-        value.filter(fits).map(str::to_owned).ok_or(MkeyError::Unfit { what, place })
+        value
+            .filter(fits)
+            .map(str::to_owned)
+            .ok_or_else(|| MkeyError::Unfit { what, place: self.to_string() })
     }
 }

@@ -202,6 +202,13 @@ pub struct RemoteTls {
 impl RemoteAgent {
     /// The port where none is given.
     pub const PORT: u16 = 9090;
+
+    /// What it is called: its address, with the port where that isn't the usual one.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let usual = self.address.port() == Self::PORT;
+        if usual { self.address.ip().to_string() } else { self.address.to_string() }
+    }
 }
 
 /// How agents that register in ZooKeeper are spoken to.

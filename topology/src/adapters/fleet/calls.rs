@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ccfirewall_thrift::{CallError, Client, Outcome, Status, Timeouts, flag};
 use model::ban::Ban;
@@ -182,6 +183,13 @@ impl Calls {
             }
         }
     }
+}
+
+/// By how many milliseconds a clock that was read in answer to a question is ahead of ours, which says `now`; and by how
+/// many that may be wrong: half the time that the answer took.
+pub(super) fn offset(theirs: i64, asked: Instant, now: Moment) -> (i64, i64) {
+    let half = i64::try_from(asked.elapsed().as_millis() / 2).unwrap_or(0);
+    (theirs.saturating_add(half).saturating_sub(now.0), half)
 }
 
 /// The end as a span from now on. The moment was cut to milliseconds, so the span is rounded up.

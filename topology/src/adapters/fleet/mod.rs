@@ -13,6 +13,7 @@
 //! targets that wait, at most 200,000; past that the full state is sent instead.
 
 mod alarms;
+mod ask;
 mod books;
 mod calls;
 mod gone;
@@ -38,6 +39,7 @@ use model::units::Moment;
 
 use crate::spouts::outcomes::OutcomeQueue;
 use alarms::Alarms;
+pub use ask::{Answered, Asked, ask};
 use books::Wish;
 use lane::{Lane, Shared};
 pub use listed::agents_of;

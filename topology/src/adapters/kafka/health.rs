@@ -40,6 +40,12 @@ pub struct Lag {
     pub messages: Option<u64>,
 }
 
+/// Whether librdkafka says that somebody answers there, and TLS or the login don't fit.
+pub(super) fn is_refusal(reason: &str) -> bool {
+    let words = ["SSL", "SASL", "certificate", "authentication", "Authentication"];
+    words.iter().any(|word| reason.contains(word))
+}
+
 impl KafkaHealth {
     /// Nothing is known yet of these brokers.
     #[must_use]
@@ -148,8 +154,7 @@ impl KafkaNow {
             return self.trouble.clone().or_else(|| self.remark.clone());
         };
         let (brokers, reason) = (&self.brokers, &self.connection);
-        let refused = ["SSL", "SASL", "certificate", "authentication", "Authentication"];
-        if refused.iter().any(|word| reason.contains(word)) {
+        if is_refusal(reason) {
             return Some(format!(
                 "Kafka at {brokers} doesn't let us in: {reason}; look at `security.protocol`, `sasl.*` and `ssl.*` in \
                  `[kafka.properties]`"

@@ -15,6 +15,7 @@ mod consumer;
 mod context;
 mod error;
 mod health;
+mod look;
 mod quiet;
 
 pub use admin::{Admin, NewTopic};
@@ -22,4 +23,5 @@ pub use config::{KafkaConfig, check_property};
 pub use consumer::{Assigned, Committed, Fetched, Handle, Isolation, Message, Partitions};
 pub use error::KafkaError;
 pub use health::{KafkaHealth, KafkaNow, Lag};
+pub use look::{Away, Cluster, Ends, Look, Seen, TopicSeen};
 pub use quiet::Quiet;

@@ -178,6 +178,36 @@ impl History {
     }
 }
 
+impl History {
+    /// What the clock of a server says, in UTC; `None` for a database without a server.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn clock(&self) -> Result<Option<Moment>, StoreError> {
+        let Readers::Mysql(pool) = &self.pool else { return Ok(None) };
+        let clock: Result<i64, _> = sqlx::query_scalar(
+            "SELECT CAST(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000 AS SIGNED)",
+        )
+        .fetch_one(pool)
+        .await;
+        clock
+            .map(|clock| Some(Moment(clock)))
+            .map_err(|source| StoreError::Read { name: self.name.clone(), source })
+    }
+
+    /// Which tables of a server aren't as this version of the program has them. Whoever writes next changes them.
+    ///
+    /// # Errors
+    ///
+    /// When the database can't be read.
+    pub async fn outdated(&self) -> Result<Vec<&'static str>, StoreError> {
+        let Readers::Mysql(pool) = &self.pool else { return Ok(Vec::new()) };
+        let outdated = async { mysql::schema::outdated(&mut *pool.acquire().await?).await };
+        outdated.await.map_err(|source| StoreError::Read { name: self.name.clone(), source })
+    }
+}
+
 /// The queries for one kind of database. Their text is the same for all; sqlx's types for it are not.
 macro_rules! queries {
     ($name:ident, $database:ty) => {

@@ -30,6 +30,7 @@ use super::live::{connect, places};
 use super::settled::Settled;
 use super::{Board, state};
 use crate::adapters::http::{self, Http};
+use crate::adapters::settings_in_force::Origin;
 use crate::adapters::settings_in_force::SettingsStatus;
 use crate::config::{Config, Input, Kafka, KafkaInput, Part};
 use room::WorkerRoom;
@@ -184,6 +185,12 @@ impl Worker {
     #[must_use]
     pub fn control(&self) -> Arc<dyn crate::control::Control> {
         self.room.clone()
+    }
+
+    /// Where the settings in force come from.
+    #[must_use]
+    pub fn settings_origin(&self) -> Origin {
+        self.base.settings_status.load().origin
     }
 
     /// Ends in order: what was read is committed, and whoever owns the bans hands them over.

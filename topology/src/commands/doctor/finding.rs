@@ -1,7 +1,6 @@
 //! What a check found, and how it is shown.
 
 use std::io::{self, Write};
-use std::path::Path;
 
 use model::text::shown;
 use serde::Serialize;
@@ -32,7 +31,7 @@ pub(super) struct Finding {
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) mend: Option<String>,
-    /// The log that it is about.
+    /// The log or topic that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<String>,
 }
@@ -81,15 +80,18 @@ const WIDTH: usize = 110;
 const INDENT: usize = 20;
 
 impl Report {
-    /// The next findings are about that log.
-    pub(super) fn about(&mut self, log: &Path) {
-        self.log = Some(log.display().to_string());
+    /// The next findings are about that log or topic.
+    pub(super) fn about(&mut self, log: String) {
+        self.log = Some(log);
+    }
+
+    /// And the next ones aren't.
+    pub(super) fn about_nothing(&mut self) {
+        self.log = None;
     }
 
     pub(super) fn add(&mut self, finding: Finding) {
-        const OF_LOGS: [&str; 6] = ["log", "lines", "growth", "clock", "buffering", "reach"];
-        let log = self.log.clone().filter(|_| OF_LOGS.contains(&finding.check));
-        self.checks.push(Finding { log, ..finding });
+        self.checks.push(Finding { log: self.log.clone(), ..finding });
     }
 
     pub(super) fn worst(&self) -> Level {
@@ -160,7 +162,60 @@ pub(super) fn ago(seconds: u64) -> String {
     super::super::running::lasting(seconds)
 }
 
+/// A number as people read it.
+pub(super) fn grouped(number: u64) -> String {
+    super::super::report_text::grouped(number)
+}
+
+/// What a library says went wrong, without what only its authors understand: numbers of errors, states, counts.
+pub(super) fn plain(reason: &str) -> String {
+    let mut text = String::with_capacity(reason.len());
+    let mut rest = reason;
+    while let Some((before, after)) = rest.split_once(" (") {
+        text.push_str(before);
+        let noise = after.starts_with("os error ") || after.starts_with("after ");
+        rest = match after.split_once(')') {
+            // `(s)` may be within.
+            Some((within, behind)) if noise => {
+                if within.ends_with("error(s") {
+                    behind.split_once(')').map_or("", |(_, behind)| behind)
+                } else {
+                    behind
+                }
+            }
+            _ => {
+                text.push_str(" (");
+                after
+            }
+        };
+    }
+    text.push_str(rest);
+    shown(text.replace("/bootstrap", "").as_bytes(), REASON)
+}
+
+/// No reason is longer.
+const REASON: usize = 300;
+
 /// Bytes in words.
 pub(super) fn size(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_for_people() {
+        for (reason, expect) in [
+            ("Connection refused (os error 111)", "Connection refused"),
+            ("k:1/bootstrap: failed: refused (after 0ms in state CONNECT)", "k:1: failed: refused"),
+            ("refused (after 0ms in state CONNECT, 1 identical error(s) suppressed)", "refused"),
+            ("a (os error 1) and (b) c (os error 2", "a and (b) c (os error 2"),
+            ("no \u{1b}[2J", "no \\u{1b}[2J"),
+            ("", ""),
+        ] {
+            assert_eq!(plain(reason), expect);
+        }
+    }
 }

@@ -1,17 +1,86 @@
-//! May this user change the kernel's firewall, and does this kernel have one? Asked without changing anything.
+//! May this user change the kernel's firewall, and is there what the enforcer needs? Asked without changing anything.
 
 use std::io;
+use std::path::Path;
 
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
 
 use super::finding::Finding;
+use crate::config::EnforcerChoice;
 
 const CHECK: &str = "rights";
 
-/// Asks the kernel.
-pub(super) fn rights() -> Finding {
+/// Asks the kernel, and looks for the programs that the enforcer calls.
+pub(super) fn rights(enforcer: EnforcerChoice) -> Finding {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    judge(may_administer(&status), &ask())
+    let capable = may_administer(&status);
+    match enforcer {
+        EnforcerChoice::DryRun => Finding::skipped(CHECK, "a dry run needs none"),
+        EnforcerChoice::Nftables => judge(capable, &ask()),
+        EnforcerChoice::Ipset => by_programs(capable, "ipset", &lacking(&IPSET)),
+        EnforcerChoice::Iptables => by_programs(capable, "iptables", &lacking(&IPTABLES)),
+        EnforcerChoice::Auto => of_auto(capable, &ask(), &lacking(&IPSET), &lacking(&IPTABLES)),
+    }
+}
+
+const IPSET: [&str; 3] = ["ipset", "iptables", "ip6tables"];
+const IPTABLES: [&str; 2] = ["iptables", "ip6tables"];
+
+/// Those that aren't installed.
+fn lacking(programs: &[&'static str]) -> Vec<&'static str> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<_> = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]).collect();
+    let is_there = |program: &&str| folders.iter().any(|folder| Path::join(folder, program).is_file());
+    programs.iter().copied().filter(|program| !is_there(program)).collect()
+}
+
+fn no_rights() -> Finding {
+    Finding::bad(
+        CHECK,
+        "this user may not change the firewall: it lacks CAP_NET_ADMIN",
+        "run as root, or give the service CAP_NET_ADMIN (systemd: AmbientCapabilities=CAP_NET_ADMIN; containers: \
+         --cap-add NET_ADMIN); to only try things out: dry_run",
+    )
+}
+
+fn by_programs(capable: Option<bool>, enforcer: &str, lacking: &[&str]) -> Finding {
+    if capable == Some(false) {
+        return no_rights();
+    }
+    if !lacking.is_empty() {
+        return Finding::bad(
+            CHECK,
+            format!("{enforcer} needs programs that aren't installed: {}", lacking.join(", ")),
+            format!(
+                "install them (`apt install ipset iptables`), or choose another enforcer than {enforcer}"
+            ),
+        );
+    }
+    Finding::ok(
+        CHECK,
+        format!("this user may change the firewall, and the programs for {enforcer} are installed"),
+    )
+}
+
+/// The first that works is taken.
+fn of_auto(capable: Option<bool>, asked: &io::Result<()>, ipset: &[&str], iptables: &[&str]) -> Finding {
+    let nftables = judge(capable, asked);
+    let Err(error) = asked else { return nftables };
+    if capable == Some(false) || error.kind() == io::ErrorKind::PermissionDenied {
+        return nftables;
+    }
+    let other = match (ipset, iptables) {
+        ([], _) => "ipset",
+        (_, []) => "iptables",
+        _ => return nftables,
+    };
+    Finding::warn(
+        CHECK,
+        format!(
+            "this kernel's nftables can't be used ({error}): {other} will hold the bans, which is slower"
+        ),
+        "load it (`modprobe nf_tables`; in a container, on the host)",
+    )
 }
 
 /// Whether CAP_NET_ADMIN (12) is among the effective capabilities of a `/proc/self/status`.
@@ -53,14 +122,6 @@ fn ask() -> io::Result<()> {
 }
 
 fn judge(capable: Option<bool>, asked: &io::Result<()>) -> Finding {
-    let no_rights = || {
-        Finding::bad(
-            CHECK,
-            "this user may not change the firewall",
-            "run as root, or give the service CAP_NET_ADMIN (systemd: AmbientCapabilities=CAP_NET_ADMIN); to only try \
-             things out: dry_run",
-        )
-    };
     match asked {
         Ok(()) => Finding::ok(CHECK, "nftables answers, and may be changed"),
         Err(_) if capable == Some(false) => no_rights(),
@@ -90,6 +151,25 @@ mod tests {
         check(Some(true), Err(io::ErrorKind::PermissionDenied.into()), Level::Bad, "may not");
         check(Some(true), Err(io::Error::from_raw_os_error(93)), Level::Bad, "can't be used");
         check(None, Err(io::ErrorKind::PermissionDenied.into()), Level::Bad, "may not");
+    }
+
+    #[test]
+    fn what_other_enforcers_need() {
+        let check = |finding: Finding, level, part: &str| {
+            assert_eq!(finding.level, level, "{finding:?}");
+            assert!(finding.found.contains(part), "{finding:?}");
+        };
+        check(by_programs(Some(true), "ipset", &[]), Level::Ok, "ipset");
+        check(by_programs(Some(true), "ipset", &["ip6tables"]), Level::Bad, "installed: ip6tables");
+        check(by_programs(Some(false), "iptables", &[]), Level::Bad, "CAP_NET_ADMIN");
+        let no_nftables = || Err(io::Error::from_raw_os_error(93));
+        let denied = Err(io::ErrorKind::PermissionDenied.into());
+        check(of_auto(Some(true), &Ok(()), &["ipset"], &["iptables"]), Level::Ok, "nftables answers");
+        check(of_auto(Some(true), &no_nftables(), &[], &[]), Level::Warn, "ipset will hold");
+        check(of_auto(Some(true), &no_nftables(), &["ipset"], &[]), Level::Warn, "iptables will hold");
+        check(of_auto(Some(true), &no_nftables(), &["ipset"], &["iptables"]), Level::Bad, "can't be used");
+        check(of_auto(Some(false), &denied, &[], &[]), Level::Bad, "CAP_NET_ADMIN");
+        assert!(lacking(&["no-such-program"]) == ["no-such-program"] && lacking(&["sh"]).is_empty());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Is the log written to?
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use model::line::LogFormat;
 use model::units::Moment;
@@ -35,7 +35,7 @@ pub(super) fn watch(path: &Path, first: &Look, format: &LogFormat, patience: Dur
         std::thread::sleep(Duration::from_millis(50));
         second = logs::look(path).ok();
     }
-    let now = clock();
+    let now = super::now();
     let written = match &second {
         Some(look) if look.inode == first.inode && look.size > first.size => {
             logs::from_there(path, first.size).unwrap_or_default()
@@ -44,11 +44,6 @@ pub(super) fn watch(path: &Path, first: &Look, format: &LogFormat, patience: Dur
     };
     let lines = lines::read(&Tail::whole(written), format);
     Growth { first: first.clone(), second, now, waited: began.elapsed(), lines }
-}
-
-fn clock() -> Moment {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Moment(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 impl Growth {

@@ -1,9 +1,9 @@
-//! What does a firewall that runs say of itself, and can its agents be reached?
+//! What does a firewall that runs say of itself, and of its agents?
 
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::net::SocketAddr;
 
-use super::finding::{Finding, Report};
+use super::agents;
+use super::finding::{Finding, Level, Report};
 use crate::control::client::{Client, ClientError};
 use crate::control::views::AgentPage;
 use crate::control::{AgentState, AgentView, Health};
@@ -60,15 +60,21 @@ fn judge(health: Result<Health, ClientError>, report: &mut Report) {
     }
 }
 
-/// The agents as the firewall that runs sees them.
-pub(super) fn agents(client: &Client, report: &mut Report) {
+/// The agents as the firewall that runs sees them. Of those that were `asked` already only what isn't in order.
+pub(super) fn agents(client: &Client, asked: &[SocketAddr], report: &mut Report) {
+    let told = |agent: &AgentView| agent.address.parse().is_ok_and(|address| asked.contains(&address));
     match client.get::<AgentPage>("/api/v1/agents") {
         Ok(page) if page.agents.is_empty() => report.add(Finding::bad(
             AGENT,
             "there is none: bans are decided and kept, and nobody holds them",
             "leave [agent] of the configuration enabled, or list agents under [[agents]]",
         )),
-        Ok(page) => page.agents.iter().for_each(|agent| report.add(agent_finding(agent))),
+        Ok(page) => page
+            .agents
+            .iter()
+            .map(|agent| (agent, agent_finding(agent)))
+            .filter(|(agent, finding)| finding.level > Level::Ok || !told(agent))
+            .for_each(|(_, finding)| report.add(finding)),
         Err(error) => report.add(Finding::bad(AGENT, error.to_string(), "see the program's log")),
     }
 }
@@ -77,6 +83,11 @@ fn agent_finding(agent: &AgentView) -> Finding {
     let AgentView { name, state, held, wanted, .. } = agent;
     let error = agent.last_error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
     let found = format!("{name} is {}, and holds {held} of {wanted} bans{error}", state.name());
+    if *state == AgentState::Up
+        && let Some(finding) = agents::blocks_nobody(name, &agent.enforcer, &agent.warnings)
+    {
+        return finding;
+    }
     match (state, agent.clock_skew_ms) {
         (AgentState::Refused, _) => Finding::bad(
             AGENT,
@@ -91,11 +102,7 @@ fn agent_finding(agent: &AgentView) -> Finding {
         (AgentState::Connecting | AgentState::Syncing, _) => {
             Finding::warn(AGENT, found, "look again in a moment")
         }
-        (AgentState::Up, Some(skew)) if skew.unsigned_abs() >= 2000 => Finding::warn(
-            AGENT,
-            format!("{found}; its clock is {:+.1} s off", skew as f64 / 1000.0),
-            "set both clocks by NTP (`timedatectl`)",
-        ),
+        (AgentState::Up, Some(skew)) if agents::is_wrong(skew) => agents::wrong_clock(name, skew),
         (AgentState::Up, _) => match agent.warnings.first() {
             Some(warning) => {
                 Finding::warn(AGENT, format!("{found}; it says: {warning}"), "see the agent's log")
@@ -105,21 +112,8 @@ fn agent_finding(agent: &AgentView) -> Finding {
     }
 }
 
-/// Whether somebody listens there, where no firewall runs that would know more.
-pub(super) fn reachable(address: SocketAddr) -> Finding {
-    match TcpStream::connect_timeout(&address, Duration::from_secs(2)) {
-        Ok(_) => Finding::ok(AGENT, format!("{address} takes connections")),
-        Err(error) => Finding::bad(
-            AGENT,
-            format!("{address} takes no connections: {error}"),
-            "is ccfirewall-agent running there, and does a firewall between let this machine through?",
-        ),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Level;
     use super::*;
     use crate::control::Problem;
 
@@ -151,17 +145,9 @@ mod tests {
         check(|agent| agent.state = AgentState::Down, Level::Bad);
         check(|agent| agent.state = AgentState::Refused, Level::Bad);
         check(|agent| agent.state = AgentState::Syncing, Level::Warn);
-        check(|agent| agent.clock_skew_ms = Some(-2500), Level::Warn);
+        check(|agent| agent.clock_skew_ms = Some(-2500), Level::Bad);
+        check(|agent| agent.enforcer = "dry_run".to_owned(), Level::Warn);
         check(|agent| agent.clock_skew_ms = Some(500), Level::Ok);
         check(|agent| agent.warnings.push("x".to_owned()), Level::Warn);
-    }
-
-    #[test]
-    fn somebody_listens_or_not() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        assert_eq!(reachable(address).level, Level::Ok);
-        drop(listener);
-        assert_eq!(reachable(address).level, Level::Bad);
     }
 }

@@ -104,7 +104,9 @@ pub(super) fn judge(tail: &Tail, read: &Read) -> Finding {
     found.push_str(&format!("\nsuch as: {sample}"));
     let better = best(tail).filter(|(_, could)| could * 10 >= lines * 9 && *could > parsed);
     let mend = match better {
-        Some((format, could)) => format!("this format reads {could} of them: --log-format '{format}'"),
+        Some((format, could)) => {
+            format!("this format reads {could} of them: --log-format '{format}', or `format` in [[source]]")
+        }
         None => {
             "paste nginx's log_format, without its name, into `format` or --log-format; `ccfirewall explain` \
                  shows what is made of a line"

@@ -111,8 +111,25 @@ const RUN_AGENTS: &str =
 const TRUST: &str = "list the proxies in trusted_proxies of the settings, and log X-Forwarded-For \
                      ($http_x_forwarded_for in log_format; name that format here, too)";
 
+/// Where the lines were logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Here,
+    Elsewhere,
+}
+
+impl Place {
+    fn on(self) -> &'static str {
+        match self {
+            Self::Here => "on this machine",
+            Self::Elsewhere => "on the hosts that log",
+        }
+    }
+}
+
 /// Judges by who made the connections of the last lines.
-pub(super) fn judge(peers: &[Peer], trusted: &NetworkSet) -> Finding {
+pub(super) fn judge(peers: &[Peer], trusted: &NetworkSet, place: Place) -> Finding {
+    let on = place.on();
     let all = peers.len();
     if all < ENOUGH {
         return Finding::skipped(CHECK, format!("{all} lines are too few to tell"));
@@ -136,7 +153,7 @@ pub(super) fn judge(peers: &[Peer], trusted: &NetworkSet) -> Finding {
     }
     let most = |class: &Class| class.lines * 2 > all;
     if most(&here) {
-        return behind_this_machine(&here, all, trusted);
+        return behind_this_machine(&here, all, trusted, place);
     }
     if unproven * 2 > all {
         return Finding::bad(
@@ -151,54 +168,56 @@ pub(super) fn judge(peers: &[Peer], trusted: &NetworkSet) -> Finding {
         return Finding::warn(
             CHECK,
             format!(
-                "clients come through proxies ({}): decisions are right, but a drop on this machine can't reach them",
+                "clients come through proxies ({}): decisions are right, but a drop {on} can't reach them",
                 known.named()
             ),
             RUN_AGENTS,
         );
     }
     if most(&cdn) {
-        return unknown_proxies("Cloudflare's or Fastly's proxies", &cdn, all);
+        return unknown_proxies("Cloudflare's or Fastly's proxies", &cdn, all, place);
     }
     let few = inside.peers.len() <= FEW;
     if most(&inside) && (few || inside.forwarding * 2 > inside.lines) {
-        return unknown_proxies("addresses of an internal network", &inside, all);
+        return unknown_proxies("addresses of an internal network", &inside, all, place);
     }
     if most(&public) && public.peers.len() <= FEW && public.forwarding * 10 > public.lines * 9 {
-        return unknown_proxies("few addresses, which all speak for others", &public, all);
+        return unknown_proxies("few addresses, which all speak for others", &public, all, place);
     }
     let clients: usize = [&known, &here, &inside, &cdn, &public].iter().map(|class| class.peers.len()).sum();
     let addresses = if clients == 1 { "address" } else { "addresses" };
     Finding::ok(
         CHECK,
-        format!("the last {all} requests came directly from {clients} {addresses}: a drop here reaches them"),
+        format!("the last {all} requests came directly from {clients} {addresses}: a drop {on} reaches them"),
     )
 }
 
 /// The proxy runs here, so the clients' connections end here, too.
-fn behind_this_machine(here: &Class, all: usize, trusted: &NetworkSet) -> Finding {
+fn behind_this_machine(here: &Class, all: usize, trusted: &NetworkSet, place: Place) -> Finding {
+    let on = place.on();
     let lines = here.lines;
     if here.peers.iter().all(|peer| trusted.contains(*peer)) && here.forwarding * 2 > lines {
-        return Finding::ok(CHECK, "clients come through a proxy on this machine: a drop here reaches them");
+        return Finding::ok(CHECK, format!("clients come through a proxy {on}: a drop there reaches them"));
     }
     Finding::bad(
         CHECK,
         format!(
-            "{lines} of {all} requests came from this machine ({}): a proxy here, and no client is seen",
+            "{lines} of {all} requests came from loopback ({}): a proxy {on}, and no client is seen",
             here.named()
         ),
         TRUST,
     )
 }
 
-fn unknown_proxies(who: &str, class: &Class, all: usize) -> Finding {
+fn unknown_proxies(who: &str, class: &Class, all: usize, place: Place) -> Finding {
     Finding::bad(
         CHECK,
         format!(
             "behind a proxy, it seems: {} of {all} requests came from {who} ({}). All clients behind one count as \
-             one; and a drop on this machine can't reach them",
+             one; and a drop {} can't reach them",
             class.lines,
             class.named(),
+            place.on(),
         ),
         format!("{TRUST}; {RUN_AGENTS}"),
     )
@@ -219,7 +238,7 @@ mod tests {
 
     #[track_caller]
     fn check(from: &[Peer], trusted: &[&str], level: Level, part: &str) {
-        let finding = judge(from, &set(trusted));
+        let finding = judge(from, &set(trusted), Place::Here);
         assert_eq!(finding.level, level, "{finding:?}");
         assert!(finding.found.contains(part), "{finding:?}");
     }
@@ -248,8 +267,8 @@ mod tests {
         check(&proxied("10.0.0.5", None), &["10.0.0.0/8"], Level::Bad, "without a proven client");
         check(&proxied("172.70.1.2", client), &[], Level::Bad, "Cloudflare");
         check(&proxied("198.51.100.7", client), &[], Level::Bad, "speak for others");
-        check(&proxied("127.0.0.1", client), &[], Level::Bad, "from this machine");
-        check(&proxied("127.0.0.1", None), &["127.0.0.1"], Level::Bad, "from this machine");
+        check(&proxied("127.0.0.1", client), &[], Level::Bad, "from loopback");
+        check(&proxied("127.0.0.1", None), &["127.0.0.1"], Level::Bad, "from loopback");
         check(&proxied("127.0.0.1", client), &["127.0.0.0/8"], Level::Ok, "on this machine");
         check(&proxied("::1", client), &["::1"], Level::Ok, "on this machine");
     }

@@ -70,38 +70,8 @@ fn space(folder: &str, bytes: u64, files: u64) -> Finding {
     }
 }
 
-/// Whether the database can be read.
-pub(super) fn database(database: &Database) -> Finding {
-    match database {
-        Database::Sqlite(path) => file(path),
-        Database::Mysql(_) => server(database),
-    }
-}
-
-fn server(database: &Database) -> Finding {
-    const CHECK: &str = "database";
-    match tables(database) {
-        Ok(0) => {
-            Finding::skipped(CHECK, format!("{database} has no tables yet: they are made at the first start"))
-        }
-        Ok(tables) => Finding::ok(CHECK, format!("{database} can be read (tables: {tables})")),
-        Err(error) => {
-            let error = error.to_string();
-            let mend = if error.contains("Access denied") {
-                "look at user and password, and at what the user is granted"
-            } else if error.contains("Unknown database") {
-                "make it: CREATE DATABASE … CHARACTER SET utf8mb4"
-            } else if error.contains("certificate") || error.contains("TLS") {
-                "look at `tls` and `ca` in [store]"
-            } else {
-                "see that the server runs and can be reached from here; until then everything waits in the journal"
-            };
-            Finding::bad(CHECK, error, mend)
-        }
-    }
-}
-
-fn file(path: &Path) -> Finding {
+/// Whether the database file can be read.
+pub(super) fn database(path: &Path) -> Finding {
     const CHECK: &str = "database";
     let name = path.display();
     match path.metadata() {
@@ -177,7 +147,6 @@ mod tests {
         use sqlx::ConnectOptions as _;
         use sqlx::sqlite::SqliteConnectOptions;
 
-        let database = |path: &Path| database(&Database::Sqlite(path.to_owned()));
         let root = tempfile::tempdir().unwrap();
         check(&database(&root.path().join("none")), Level::Skipped, "isn't there yet");
         check(&database(root.path()), Level::Bad, "isn't a file");

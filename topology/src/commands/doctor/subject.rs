@@ -1,14 +1,12 @@
 //! What is looked at.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use model::line::LogFormat;
-use model::settings::Settings;
 
 use super::Args;
 use super::finding::Finding;
-use crate::config::{Config, Database, EnforcerChoice, Input, Store};
+use crate::config::{Config, Database, EnforcerChoice, Input, Role, Source, Store};
 use crate::control::client::usual_state;
 
 /// What is looked at.
@@ -16,19 +14,20 @@ use crate::control::client::usual_state;
 pub(super) struct Subject {
     /// The logs that are followed, with how their lines are written.
     pub(super) logs: Vec<(PathBuf, LogFormat)>,
+    /// The file with the settings, where no configuration says more of them.
     pub(super) settings: Option<PathBuf>,
     pub(super) state: PathBuf,
     pub(super) database: Database,
-    /// Agents on other hosts.
-    pub(super) agents: Vec<SocketAddr>,
     pub(super) holder: Holder,
+    /// The configuration, where there is one.
+    pub(super) config: Option<Box<Config>>,
 }
 
 /// Who holds the bans.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Holder {
-    /// This machine's kernel.
-    Here,
+    /// This machine's kernel, by that means.
+    Here(EnforcerChoice),
     /// Agents on other hosts only.
     Elsewhere,
     /// A dry run.
@@ -53,6 +52,7 @@ impl Args {
                 *path = moved(path, &subject.state, state);
             }
             subject.state.clone_from(state);
+            subject.config.iter_mut().for_each(|config| config.state.clone_from(state));
         }
         Ok(subject)
     }
@@ -75,8 +75,8 @@ impl Args {
             settings: self.settings.clone(),
             database: Store::in_state(&state).database,
             state,
-            agents: Vec::new(),
-            holder: Holder::Here,
+            holder: Holder::Here(EnforcerChoice::Auto),
+            config: None,
         })
     }
 
@@ -105,88 +105,31 @@ fn from_config(path: &Path) -> Result<Subject, Finding> {
             "docs/configuration.md has every key; nothing else was looked at",
         )
     })?;
-    let log = |source: crate::config::Source| match source.input {
-        Input::Log { path, .. } => Some((path, source.format)),
+    let log = |source: &Source| match &source.input {
+        Input::Log { path, .. } => Some((path.clone(), source.format.clone())),
         Input::Stdin | Input::Generate(_) | Input::Kafka(_) => None,
     };
     let holder = match &config.agent {
         _ if config.dry_run => Holder::Nobody,
+        // Workers of a fleet leave it to agents of their own.
+        _ if config.worker.role != Role::All => Holder::Elsewhere,
         Some(agent) if agent.enforcer == EnforcerChoice::DryRun => Holder::Nobody,
-        Some(_) => Holder::Here,
+        Some(agent) => Holder::Here(agent.enforcer),
         None => Holder::Elsewhere,
     };
     Ok(Subject {
-        logs: config.sources.into_iter().filter_map(log).collect(),
-        settings: config.settings,
-        state: config.state,
-        database: config.store.database,
-        agents: config.agents.iter().map(|agent| agent.address).collect(),
+        logs: config.sources.iter().filter_map(log).collect(),
+        settings: None,
+        state: config.state.clone(),
+        database: config.store.database.clone(),
         holder,
+        config: Some(Box::new(config)),
     })
-}
-
-/// The settings, and what is to be said of them; the defaults where they can't be used.
-pub(super) fn settings(path: Option<&Path>) -> (Settings, Finding) {
-    const CHECK: &str = "settings";
-    let defaults = Settings::default;
-    let Some(path) = path else {
-        return (defaults(), Finding::skipped(CHECK, "none are named: the default rules hold"));
-    };
-    let name = path.display();
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            let finding = Finding::bad(
-                CHECK,
-                format!("{name} can't be read: {error}"),
-                "`ccfirewall settings show` prints the defaults to begin with",
-            );
-            return (defaults(), finding);
-        }
-    };
-    let listed = |findings: &[model::settings::Finding]| {
-        findings.iter().map(|finding| format!("\n{finding}")).collect::<String>()
-    };
-    match Settings::parse(&bytes) {
-        Err(errors) => {
-            let found = format!("{name} has errors:{}", listed(errors.findings()));
-            (
-                defaults(),
-                Finding::bad(CHECK, found, "docs/settings.md has every key; nothing runs with errors"),
-            )
-        }
-        Ok(parsed) if parsed.warnings.is_empty() => {
-            (parsed.settings, Finding::ok(CHECK, format!("{name} has no errors")))
-        }
-        Ok(parsed) => {
-            let found = format!("{name} has no errors, but:{}", listed(&parsed.warnings));
-            (parsed.settings, Finding::warn(CHECK, found, "`ccfirewall settings check` looks again"))
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::Level;
     use super::*;
-
-    #[test]
-    fn settings_are_read_and_judged() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("settings.json");
-        let check = |json: &str, level, part: &str| {
-            std::fs::write(&file, json).unwrap();
-            let (_, finding) = settings(Some(&file));
-            assert_eq!(finding.level, level, "{finding:?}");
-            assert!(finding.found.contains(part), "{finding:?}");
-        };
-        check(r#"{"count": 7}"#, Level::Ok, "no errors");
-        check(r#"{"if_block": false, "if_warning": false}"#, Level::Warn, "both off");
-        check(r#"{"count": 0}"#, Level::Bad, "count");
-        check("\u{0}", Level::Bad, "errors");
-        assert_eq!(settings(Some(&folder.path().join("none"))).1.level, Level::Bad);
-        assert_eq!(settings(None).1.level, Level::Skipped);
-    }
 
     #[test]
     fn a_database_moves_with_its_state() {

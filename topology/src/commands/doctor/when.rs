@@ -60,7 +60,7 @@ pub(super) fn clock(newest: Option<Second>, growth: &Growth, too_old: Seconds) -
 }
 
 /// Whether it is about a multiple of half an hour.
-fn is_zone(off: u64) -> bool {
+pub(super) fn is_zone(off: u64) -> bool {
     let from_half_an_hour = (off + 60) % 1800;
     off > 1000 && off <= 15 * 3600 && from_half_an_hour <= 120
 }

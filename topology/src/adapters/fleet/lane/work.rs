@@ -8,7 +8,7 @@ use ccfirewall_thrift::{Status, flag};
 use model::network::Network;
 use model::units::Moment;
 
-use super::super::calls::{Calls, Trouble};
+use super::super::calls::{Calls, Trouble, offset};
 use super::super::pauses::Pauses;
 use super::{AgentState, Lane, Shared, State};
 
@@ -177,9 +177,7 @@ impl Thread<'_> {
     fn ask(&self, calls: &mut Calls) -> Result<Status, Trouble> {
         let asked = Instant::now();
         let status = calls.status()?;
-        let half = i64::try_from(asked.elapsed().as_millis() / 2).unwrap_or(0);
-        let now = self.shared.now();
-        let skew = status.clock_ms.map_or(0, |clock| clock.saturating_add(half).saturating_sub(now.0));
+        let skew = status.clock_ms.map_or(0, |clock| offset(clock, asked, self.shared.now()).0);
         let mut state = self.lane.lock();
         let view = &mut state.view;
         view.enforcer = status.enforcer.clone().unwrap_or_default();

@@ -118,6 +118,13 @@ async fn execute(connection: &mut MySqlConnection, statement: &str) -> Result<()
     Ok(())
 }
 
+/// Which tables aren't what they should be: the next program that writes brings them up to date.
+pub(in super::super) async fn outdated(
+    connection: &mut MySqlConnection,
+) -> Result<Vec<&'static str>, sqlx::Error> {
+    Ok(differences(connection).await?.into_iter().map(|(table, _)| table).collect())
+}
+
 /// The statements that make the tables what they should be, each with its table.
 async fn differences(connection: &mut MySqlConnection) -> Result<Vec<(&'static str, String)>, sqlx::Error> {
     let found = look(connection).await?;
