@@ -7,6 +7,7 @@ A made log is spread at random over 8 partitions, each line at its time, shifted
 at the same time, each as a group of its own with its own settings and tables, so one pass serves them all:
 
     all       one worker that does both
+    keyed     two such workers that share the topic
     one       a machine with a process for each role
     two, three  as many of them
     killed    two, of which processes are killed with SIGKILL and started again, each while the broker is paused, so that
@@ -32,8 +33,8 @@ from firewall import Failed, wait_for
 from spread import Spread
 
 ROLES = fleet.ROLES
-MACHINES = {"all": [["all"]], "one": [ROLES], "two": [ROLES] * 2, "three": [ROLES] * 3, "killed": [ROLES] * 2,
-            "skewed": [ROLES] * 2}
+MACHINES = {"all": [["all"]], "keyed": [["all"]] * 2, "one": [ROLES], "two": [ROLES] * 2, "three": [ROLES] * 3,
+            "killed": [ROLES] * 2, "skewed": [ROLES] * 2}
 LATE_BY, BACKLOG = 30, 40
 # How long the broker pauses before a worker is killed: it hangs between producing and committing then.
 PAUSE = 0.6

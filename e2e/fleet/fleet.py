@@ -179,6 +179,8 @@ class Fleet:
         self.database = Database(places, name)
         self.listed = listed or bool(agents)
         self.agents = [Agent(self, host) for host in agents]
+        # Of several that do everything each does a part.
+        self.keyed = sum("all" in roles for roles in machines) > 1
         self.workers = [Worker(self, number, role) for number, roles in enumerate(machines, 1) for role in roles]
 
     def configuration(self, name, role):
@@ -186,7 +188,7 @@ class Fleet:
         (self.home / name / "password").write_text(mysql.password + "\n")
         (self.home / name / "password").chmod(0o600)
         # Nobody is really blocked. What analyses wants agents in ZooKeeper, though none may be there.
-        registered = self.listed or role == "analyse"
+        registered = self.listed or role == "analyse" or self.keyed
         agents = '[registered_agents]\nmkey_file = "../mkey"' if registered else '[agent]\nenforcer = "dry-run"'
         return f"""
             state = "state"
@@ -201,6 +203,7 @@ class Fleet:
             [kafka]
             brokers = ["{self.places.kafka}"]
             group = "{self.name}"
+            keyed_by_client = {"true" if self.keyed else "false"}
             session_timeout = {SESSION}
             hits_topic = "{self.name}.hits"
             findings_topic = "{self.name}.findings"

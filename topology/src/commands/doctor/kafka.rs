@@ -10,7 +10,7 @@ use super::finding::{Finding, Report, grouped, plain};
 use super::messages::{self, Messages};
 use super::now;
 use crate::adapters::kafka::{Away, Cluster, Ends, KafkaError, Look, TopicSeen};
-use crate::config::{Config, Input, Kafka, KafkaInput, Role, Source, Start};
+use crate::config::{Config, Input, Kafka, KafkaInput, Part, Source, Start};
 
 const KAFKA: &str = "kafka";
 const TOPIC: &str = "topic";
@@ -52,8 +52,8 @@ pub(super) fn examine(config: &Config, settings: &Settings, report: &mut Report)
     let access_log = source.map(|(source, input)| {
         report.about(format!("kafka:{}", input.topic));
         report.add(topic(&cluster, &input.topic, brokers));
-        // Those who count read what others have made of it.
-        let lag = (config.worker.role != Role::Analyse).then_some(input.start);
+        // Those who only count read what others have made of it.
+        let lag = (config.parts() != [Part::Analyse]).then_some(input.start);
         let seen = cluster.find(&input.topic).filter(|seen| seen.leaderless == 0);
         if let Some(seen) = seen {
             of_topic(&look, seen, (source, input), &kafka.group, lag, settings, report);
@@ -61,10 +61,10 @@ pub(super) fn examine(config: &Config, settings: &Settings, report: &mut Report)
         report.about_nothing();
         seen.map_or(PARTITIONS, |seen| seen.partitions)
     });
-    if config.worker.role != Role::All {
+    if !config.parts().is_empty() {
         exchange(kafka, &cluster, access_log.unwrap_or(PARTITIONS), report);
     }
-    if config.worker.role == Role::Analyse
+    if config.parts().contains(&Part::Analyse)
         && let Some(hits) = cluster.find(&kafka.hits_topic).filter(|seen| seen.leaderless == 0)
         && let Ok(look) = Look::new(&kafka.client, &format!("{}.analyse", kafka.group))
         && let Ok(ends) = look.ends(&hits.name, hits.partitions, PATIENCE)

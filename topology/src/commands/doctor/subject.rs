@@ -6,7 +6,7 @@ use model::line::LogFormat;
 
 use super::Args;
 use super::finding::Finding;
-use crate::config::{Config, Database, EnforcerChoice, Input, Role, Source, Store};
+use crate::config::{Config, Database, EnforcerChoice, Input, Source, Store};
 use crate::control::client::usual_state;
 
 /// What is looked at.
@@ -112,7 +112,7 @@ fn from_config(path: &Path) -> Result<Subject, Finding> {
     let holder = match &config.agent {
         _ if config.dry_run => Holder::Nobody,
         // Workers of a fleet leave it to agents of their own.
-        _ if config.worker.role != Role::All => Holder::Elsewhere,
+        _ if !config.parts().is_empty() => Holder::Elsewhere,
         Some(agent) if agent.enforcer == EnforcerChoice::DryRun => Holder::Nobody,
         Some(agent) => Holder::Here(agent.enforcer),
         None => Holder::Elsewhere,
