@@ -10,6 +10,7 @@ use ccfirewall_thrift::Timed;
 use ccfirewall_thrift::generated::CCfirewallAgentSyncProcessor;
 use ccfirewall_thrift::message::{Malformed, Scanner, Step};
 use ccfirewall_thrift::tls::TlsError;
+use rustix::net::RecvFlags;
 use thrift::TConfiguration;
 use thrift::protocol::{TBinaryInputProtocol, TBinaryOutputProtocol};
 use thrift::server::TProcessor as _;
@@ -29,6 +30,8 @@ enum Over {
     Closed,
     #[error("the caller closed it within a message")]
     Truncated,
+    #[error("the caller closed it behind a message that was never answered, so it isn't obeyed")]
+    Unheard,
     #[error(transparent)]
     Malformed(#[from] Malformed),
     #[error("{0}")]
@@ -59,6 +62,9 @@ fn serve_calls(number: u64, peer: &Peer, shared: &Arc<Shared>) -> Result<std::co
     let mut buffer = Vec::new();
     loop {
         let length = read_message(&mut stream, &mut buffer, peer, shared)?;
+        if buffer.len() == length && is_gone(&peer.stream) {
+            return Err(Over::Unheard);
+        }
         let mut answer = Vec::new();
         // All of it is here and of the right shape, so nothing larger than it can be asked for.
         let limits = TConfiguration::builder()
@@ -74,6 +80,14 @@ fn serve_calls(number: u64, peer: &Peer, shared: &Arc<Shared>) -> Result<std::co
         buffer.drain(..length);
         buffer.shrink_to(KEPT);
     }
+}
+
+/// Whether the caller has closed the connection: it doesn't wait for an answer any more, and says anew what it wants. That
+/// may be something else by now: a ban that waited in the socket of a process that stood still would last too long.
+/// By TLS a caller says farewell, so it is only told apart there once the process comes to read that.
+fn is_gone(stream: &TcpStream) -> bool {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    rustix::net::recv(stream, &mut [0u8; 1][..], flags).is_ok_and(|(count, _)| count == 0)
 }
 
 /// Whoever is refused should learn why. A socket that is closed with something unread takes back what was sent, so
