@@ -20,4 +20,5 @@ pub use kept::Kept;
 pub use live::{LiveApp, LiveOptions};
 pub use replay::{KeptSummary, replay};
 pub use room::history;
+pub use state::database;
 pub use worker::Worker;
