@@ -286,12 +286,14 @@ fn answers_that_cant_be_sent_at_once_are_tried_again_before_they_are_given_up() 
     drop(first.journal);
     drop(own(&b, db.server(), 2, "b"));
     // Somebody has the table of the answers for longer than they are waited for.
-    block_on(async {
+    let other = block_on(async {
         let mut other = db.connect_mysql().await;
         sqlx::raw_sql("LOCK TABLES block_log WRITE").execute(&mut other).await.unwrap();
-        let late = taken_over(&a, db.server(), 3, "a");
-        assert!(matches!(late, Err(HandoverError::Behind(1..))), "{:?}", late.err());
+        other
     });
+    let late = taken_over(&a, db.server(), 3, "a");
+    assert!(matches!(late, Err(HandoverError::Behind(1..))), "{:?}", late.err());
+    drop(other);
     until("the lock is gone", || db.count("block_log") == 0);
     let again = own(&a, db.server(), 3, "a");
     assert_eq!(db.count("block_log"), 1);

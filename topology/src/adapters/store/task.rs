@@ -185,10 +185,10 @@ impl<S: Fold, D: Database> Task<S, D> {
         });
         if skipped > 0 {
             let text = format!(
-                "{} rows can't be inserted into {} and were passed by since the start: the log says which, and why. \
-                 Did somebody change the tables?",
-                self.told.status().rows_skipped,
+                "Rows can't be inserted into {} and are passed by, {} since the start: the log says which, and why. Did \
+                 somebody change the tables?",
                 self.database.name(),
+                self.told.status().rows_skipped,
             );
             self.notifier.notify(Alarm { kind: "store_skipped", text, over: false });
         }

@@ -373,7 +373,7 @@ mod tests {
         check("tinyint(3) unsigned", "", true, "flag INT NULL", Some("flag INT NULL"));
         check("int(10) unsigned", "", true, "flag INT NULL", Some("flag BIGINT NULL"));
         check("bigint(20) unsigned", "", true, "cnt BIGINT NULL", Some("cnt BIGINT NULL"));
-        check("int unsigned", "", false, "decided INT NOT NULL", Some("decided BIGINT NOT NULL"));
+        check("int(10) unsigned", "", false, "decided INT NOT NULL", Some("decided BIGINT NOT NULL"));
         check("bigint(20) unsigned", "", false, "id BIGINT UNSIGNED NOT NULL", None);
         check("decimal(10,0)", "", true, "cnt BIGINT NULL", None);
         check("varchar(36)", "utf8mb4", false, "id VARCHAR(36) NOT NULL", None);
