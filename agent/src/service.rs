@@ -15,6 +15,7 @@ use model::units::Seconds;
 use crate::keeper::{Applied, Keeper, Outcome, Read, Wanted, over};
 use crate::key::Key;
 use crate::ready::Ready;
+use crate::registration::Unlisted;
 
 /// After a wrong key the connection waits so long, to make guessing slow.
 const AFTER_WRONG_KEY: Duration = Duration::from_millis(100);
@@ -35,6 +36,8 @@ pub(crate) struct Service {
     pub(crate) wrong_keys: AtomicU64,
     /// Whether an owner's full state is in force.
     pub(crate) ready: Arc<Ready>,
+    /// Whether something is wrong with its node in ZooKeeper.
+    pub(crate) unlisted: Arc<Unlisted>,
 }
 
 /// The calls of one connection.
@@ -132,6 +135,7 @@ impl CCfirewallAgentSyncHandler for Calls {
         }
         let (enforcer, epoch, held) = self.service.keeper.status();
         let mut warnings = self.service.warnings.clone();
+        warnings.extend(self.service.unlisted.why());
         let wrong_keys = self.service.wrong_keys.load(Ordering::Relaxed);
         if wrong_keys > 0 {
             warnings.push(format!("{wrong_keys} calls have come with a wrong key since the start"));

@@ -284,7 +284,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         instance: format!("{:016x}", u64::from_be_bytes(instance)),
         warnings,
         wrong_keys: 0.into(),
-        ready: Arc::new(Ready::default()),
+        ready: Arc::default(),
+        unlisted: Arc::default(),
     });
     let server =
         Server::start(listener, Arc::clone(&service), tls.clone(), limits).map_err(|error| system(&error))?;
@@ -293,8 +294,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     if to_systemd {
         tell_systemd(&service.ready, registration.is_some(), address, held);
     }
-    let registered =
-        registration.map(|registration| register(registration, address, name, &tls, &service.ready));
+    let registered = registration.map(|registration| register(registration, address, name, &tls, &service));
     Ok(Running { registered: registered.transpose()?, tls, server, address, enforcer: name, service })
 }
 
@@ -315,7 +315,7 @@ fn register(
     listens: SocketAddr,
     enforcer: &str,
     tls: &Option<Arc<ServerTls>>,
-    ready: &Arc<Ready>,
+    service: &Service,
 ) -> Result<Registered, StartError> {
     let address = registration.advertise.unwrap_or(listens);
     if address.ip().is_unspecified() || address.port() == 0 {
@@ -328,7 +328,7 @@ fn register(
         tls: tls.is_some(),
         ready: false,
     };
-    Ok(Registered::start(registration.ensemble, agent, ready)?)
+    Registered::start(registration.ensemble, agent, &service.ready, &service.unlisted)
 }
 
 /// Removes from the kernel whatever agents have put there, bans and all.

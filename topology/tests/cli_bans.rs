@@ -3,11 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod control;
+mod journal_common;
 mod program;
+mod store_common;
 
 use control::{Served, agent, now, serve};
+use journal_common::{ban, change};
+use model::ban::Change;
 use program::{Run, run};
 use serde_json::Value;
+use topology::config::{Database, MkeySource};
 use topology::control::AgentState;
 
 /// Runs it against the served firewall; expects an exit code, and texts on either output.
@@ -149,6 +154,41 @@ fn a_firewall_that_does_not_run_is_told() {
     drop(std::os::unix::net::UnixListener::bind(format!("{state}/control.sock")).unwrap());
     let run = run(["agents", "--state", &state]);
     assert!(run.stderr.contains("nobody listens"), "{}", run.stderr);
+}
+
+#[test]
+fn history_is_read_from_the_database_that_the_configuration_names() {
+    store_common::each("history_by_configuration", |db| {
+        db.store_all(vec![change(Change::Banned(ban("203.0.113.9", 1)))]);
+        let state = tempfile::tempdir().unwrap();
+        let config = state.path().join("ccfirewall.toml");
+        let database = match &db.place {
+            Database::Sqlite(path) => format!("database = {path:?}"),
+            Database::Mysql(server) => {
+                let Some(MkeySource::File(password)) = &server.password else { panic!("no password") };
+                format!("url = {:?}\npassword_file = {password:?}", server.url)
+            }
+        };
+        let text = format!("state = {:?}\n[[source]]\nlog = \"access.log\"\n[store]\n", state.path());
+        std::fs::write(&config, format!("{text}{database}\n")).unwrap();
+        let args = ["bans", "history", "--config", config.to_str().unwrap()];
+        let read = run(args);
+        assert_eq!(read.code, Some(0), "{}", read.stderr);
+        assert!(read.text().contains("203.0.113.9"), "{}", read.text());
+
+        let nowhere =
+            if db.is_mysql() { "url = \"mysql://nobody@127.0.0.1:1/x\"" } else { "database = \"none.db\"" };
+        std::fs::write(&config, format!("{text}{nowhere}\n")).unwrap();
+        let unread = run(args);
+        assert_eq!(unread.code, Some(1));
+        assert!(
+            unread.stderr.contains("can't be read") && unread.stderr.contains("named right"),
+            "{}",
+            unread.stderr
+        );
+        std::fs::write(&config, "[store]\nnonsense = 1\n").unwrap();
+        assert!(run(args).stderr.contains("nonsense"));
+    });
 }
 
 #[test]

@@ -73,19 +73,16 @@ fn one_that_is_gone_for_long_is_forgotten_and_may_come_again() {
     setup.in_sync(1);
     let ban = setup.ban(1, 600);
     until("told", || setup.told(&ban).len() == 2);
-    let only = listed(&[("one", one.address())]);
-    setup.fleet.set_agents(only.clone()).unwrap();
+    setup.fleet.set_agents(listed(&[("one", one.address())])).unwrap();
     until("left alone", || matches!(setup.state(1), AgentState::Left { .. }));
     // As long as an unblock is owed, its books stay open.
-    until("time is over", || {
-        setup.fleet.set_agents(only.clone()).unwrap();
-        matches!(setup.fleet.agents()[..], [_, ref view] if matches!(view.state, AgentState::Left { .. }))
-    });
+    until(
+        "time is over",
+        || matches!(setup.fleet.agents()[..], [_, ref view] if matches!(view.state, AgentState::Left { .. })),
+    );
     setup.lift(1);
-    until("forgotten", || {
-        setup.fleet.set_agents(only.clone()).unwrap();
-        setup.fleet.agents().len() == 1
-    });
+    // Nobody has to tell of another list for that.
+    until("forgotten", || setup.fleet.agents().len() == 1);
     assert_eq!(setup.told(&ban).len(), 4);
     let ban = setup.ban(2, 600);
     setup.fleet.set_agents(listed(&both)).unwrap();

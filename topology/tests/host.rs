@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
+mod zookeeper;
+
 use std::fs;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
@@ -10,8 +12,9 @@ use std::time::{Duration, Instant};
 use model::network::Network;
 use proptest::prelude::*;
 use tempfile::TempDir;
-use topology::adapters::host::{Guard, HostGuards, LINGER};
+use topology::adapters::host::{Guard, HostGuards, LINGER, RegisteredAgents};
 use topology::config::Protect;
+use zk_config::AgentNode;
 
 const NOTHING: Protect = Protect { ssh_peers: false, gateway: false, resolvers: false, own_addresses: false };
 
@@ -354,4 +357,40 @@ proptest! {
             prop_assert!(found.iter().filter(|(network, _)| !single(network)).count() == 1, "{:?}", found);
         }
     }
+}
+
+#[test]
+fn agents_that_register_and_for_a_while_those_that_left() {
+    let Some((_servers, place)) = zookeeper::place() else { return };
+    let zookeeper = zookeeper::connect(&place);
+    let agent = |address: &str| AgentNode {
+        address: address.parse().unwrap(),
+        version: String::new(),
+        enforcer: String::new(),
+        tls: false,
+        ready: true,
+    };
+    let first = zookeeper.register_agent("10.0.0.7", &agent("198.51.100.7:9090")).unwrap();
+    first.wait_held(zookeeper::PATIENCE).unwrap();
+    let tree = Tree::new();
+    let mut guards =
+        tree.guards(NOTHING).with_registered_agents(RegisteredAgents::follow(&zookeeper).unwrap());
+    let mut now = Instant::now();
+    let both = ["10.0.0.7 an agent", "198.51.100.7 an agent"];
+    check(&mut guards, now, &both);
+
+    first.remove().unwrap();
+    let _second = zookeeper.register_agent("10.0.0.8", &agent("10.0.0.8:9090")).unwrap();
+    let until = now + zookeeper::PATIENCE;
+    while !shown(guards.scan(now)).contains(&"10.0.0.8 an agent".to_owned()) {
+        assert!(Instant::now() < until, "the list doesn't come");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // An agent is called for a while after it has vanished.
+    let leave_after = topology::adapters::fleet::Options::default().leave_after;
+    assert!(leave_after < LINGER);
+    now += leave_after;
+    check(&mut guards, now, &["10.0.0.7 an agent", "10.0.0.8 an agent", "198.51.100.7 an agent"]);
+    now += LINGER;
+    check(&mut guards, now, &["10.0.0.8 an agent"]);
 }

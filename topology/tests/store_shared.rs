@@ -21,7 +21,7 @@ use model::units::{Moment, Seconds};
 use real_servers::Servers;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
-use store_common::{Db, WAIT, quick};
+use store_common::{Db, WAIT, block_on, quick};
 use topology::adapters::journal::{Fold, Journal, JournalOptions};
 use topology::adapters::store::handover::{Handover, HandoverError, TakeOver, take_over};
 use topology::adapters::store::{ClaimError, Fence, Renew, SharedLedger, Store, StoreOptions};
@@ -270,6 +270,34 @@ fn of_a_journal_that_was_followed_the_answers_are_still_sent() {
         assert_eq!(again.store.stop(WAIT).rows_written, 0);
     }
     assert!(db.dir.path().join("a.superseded/000000000001.journal").exists());
+}
+
+#[test]
+fn answers_that_cant_be_sent_at_once_are_tried_again_before_they_are_given_up() {
+    let Some(servers) = Servers::shared() else { return };
+    let db = Db::mysql(&servers, "answers_late");
+    let (a, b) = (db.dir.path().join("a"), db.dir.path().join("b"));
+    let banned = ban("203.0.113.1", 0);
+    let first = own(&a, db.server(), 1, "a");
+    first.journal.append(entry(vec![change(Change::Banned(banned.clone()))]));
+    assert_eq!(first.store.stop(WAIT).entries_behind, 0);
+    first.journal.append(entry(vec![outcome(banned, Order::Block, 1)]));
+    first.journal.close();
+    drop(first.journal);
+    drop(own(&b, db.server(), 2, "b"));
+    // Somebody has the table of the answers for longer than they are waited for.
+    let other = block_on(async {
+        let mut other = db.connect_mysql().await;
+        sqlx::raw_sql("LOCK TABLES block_log WRITE").execute(&mut other).await.unwrap();
+        other
+    });
+    let late = taken_over(&a, db.server(), 3, "a");
+    assert!(matches!(late, Err(HandoverError::Behind(1..))), "{:?}", late.err());
+    drop(other);
+    until("the lock is gone", || db.count("block_log") == 0);
+    let again = own(&a, db.server(), 3, "a");
+    assert_eq!(db.count("block_log"), 1);
+    assert!(!again.own);
 }
 
 #[test]

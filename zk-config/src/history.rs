@@ -164,6 +164,15 @@ pub(crate) async fn version(
     else {
         return Ok(None);
     };
+    named(client, ensemble, name).await
+}
+
+/// The version that has this name.
+pub(crate) async fn named(
+    client: &Client,
+    ensemble: &Ensemble,
+    name: &str,
+) -> Result<Option<HistoryVersion>, Error> {
     Ok(read(client, ensemble, name).await?.and_then(|(data, stat)| {
         // A record that can't be read holds no settings, not empty ones.
         let settings = serde_json::from_slice::<Record>(&data).ok()?.settings;

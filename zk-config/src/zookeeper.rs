@@ -174,6 +174,20 @@ impl ZooKeeper {
             .call(move |client, ensemble| async move { history::version(&client, &ensemble, version).await })
     }
 
+    /// The settings of a version of [`history`](Self::history); `None` where it is forgotten by now, or its record
+    /// can't be read.
+    ///
+    /// # Errors
+    /// Away, or denied.
+    pub fn history_settings(&self, entry: &HistoryEntry) -> Result<Option<String>, Error> {
+        let name = entry.name.clone();
+        let found = self.inner.call(move |client, ensemble| {
+            let name = name.clone();
+            async move { history::named(&client, &ensemble, &name).await }
+        })?;
+        Ok(found.map(|found| found.settings))
+    }
+
     /// Keeps an ephemeral node at `path` below the root. Where somebody else has one there, ours follows it.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Every call, through the client that owners use.
 
 use std::net::Ipv4Addr;
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use agent::{Choice, Observer, clock};
 use ccfirewall_thrift::{Answer, Outcome, flag};
 use model::network::Network;
 
-use crate::help::{MKEY, Refusing, assert_answers, ban, config, connect};
+use crate::help::{Bytes, MKEY, Refusing, assert_answers, ban, config, connect, raw, send, wait_for};
 
 fn flags(outcomes: Option<Vec<Outcome>>) -> Vec<i32> {
     outcomes.unwrap().into_iter().map(|outcome| outcome.flag.unwrap()).collect()
@@ -178,6 +179,52 @@ impl Enforcer for Panicking {
     fn remove(&mut self) -> Result<(), EnforcerError> {
         self.0.remove()
     }
+}
+
+/// Takes its time over the first ban, as a process does that stands still.
+struct Slow {
+    enforcer: DryRun,
+    first: Option<Receiver<()>>,
+}
+
+impl Enforcer for Slow {
+    fn name(&self) -> &'static str {
+        "slow"
+    }
+    fn apply(&mut self, block: &[(Network, Duration)], unblock: &[Network]) -> Result<(), EnforcerError> {
+        if let Some(go) = self.first.take_if(|_| !block.is_empty()) {
+            go.recv().unwrap();
+        }
+        self.enforcer.apply(block, unblock)
+    }
+    fn held(&mut self) -> Result<Vec<(Network, Duration)>, EnforcerError> {
+        self.enforcer.held()
+    }
+    fn remove(&mut self) -> Result<(), EnforcerError> {
+        self.enforcer.remove()
+    }
+}
+
+/// What an owner wanted before it gave a call up may be wrong by the time the agent comes to read it.
+#[test]
+fn who_is_gone_is_not_obeyed() {
+    let (go, first) = channel();
+    let mut config = config();
+    let enforcer = DryRun::new(clock::machine());
+    config.enforcer = Choice::Own(Box::new(Slow { enforcer, first: Some(first) }));
+    let agent = agent::start(config).unwrap();
+    let call = |ip: &str| Bytes::call("blockipbyiptables").key(MKEY).field(11, 2).text(ip).raw(&[0]).0;
+    let stream = raw(agent.address());
+    send(&stream, &[call("203.0.113.1"), call("203.0.113.2")].concat());
+    // Both are here, and so is the end.
+    drop(stream);
+    go.send(()).unwrap();
+    let mut client = connect(agent.address());
+    wait_for("the first ban", || client.status(MKEY).unwrap().held == Some(1));
+    assert_eq!(legacy(&client.block_ip(MKEY, "203.0.113.3").unwrap()), 1);
+    assert_eq!(client.status(MKEY).unwrap().held, Some(2));
+    drop(client);
+    agent.stop();
 }
 
 #[test]

@@ -98,6 +98,27 @@ fn it_is_listed_where_it_is_reached() {
 }
 
 #[test]
+fn one_that_cant_be_listed_says_so_until_it_is() {
+    let Some(place) = Place::new("twice") else { return };
+    let start = |address: &str| {
+        let mut config = config();
+        let advertise = Some(address.parse().unwrap());
+        config.registration = Some(Registration { ensemble: place.ensemble.clone(), advertise });
+        agent::start(config).unwrap()
+    };
+    let first = start("203.0.113.77:9090");
+    until("listed", || place.node().is_some());
+    let second = start("203.0.113.77:9091");
+    let warnings = || connect(second.address()).status(MKEY).unwrap().warnings.unwrap();
+    let warned = || warnings().iter().any(|text| text.contains("NOT LISTED") && text.contains("--advertise"));
+    assert!(!warned(), "only where it lasts");
+    until("told", warned);
+    first.stop();
+    until("listed", || place.node().is_some_and(|(_, node)| node.address.port() == 9091));
+    until("over", || !warned());
+}
+
+#[test]
 fn without_zookeeper_it_serves_all_the_same() {
     let mut config = config();
     // Nobody listens there.

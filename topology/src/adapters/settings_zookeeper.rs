@@ -310,10 +310,7 @@ fn record(zookeeper: &ZooKeeper, news: &News) {
         match zookeeper.record_accepted(&node, SOMEBODY) {
             Ok(()) => {}
             Err(Error::Away { .. }) => {
-                let mut unrecorded = locked(&news.unrecorded);
-                unrecorded.push_front(node);
-                unrecorded.truncate(MOST_UNRECORDED);
-                return;
+                return back(&mut locked(&news.unrecorded), node);
             }
             Err(error) => {
                 tracing::warn!("version {} of the settings isn't in the history: {error}", node.version);
@@ -322,6 +319,27 @@ fn record(zookeeper: &ZooKeeper, news: &News) {
     }
 }
 
+/// Puts the oldest back. Where that is too many, it is the oldest that goes: the newest may be in force.
+fn back<T>(unrecorded: &mut VecDeque<T>, oldest: T) {
+    unrecorded.push_front(oldest);
+    unrecorded.drain(..unrecorded.len().saturating_sub(MOST_UNRECORDED));
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_too_many_versions_the_newest_are_recorded() {
+        let mut unrecorded: VecDeque<usize> = (1..=MOST_UNRECORDED).collect();
+        back(&mut unrecorded, 0);
+        assert!(unrecorded.into_iter().eq(1..=MOST_UNRECORDED));
+        let mut few = VecDeque::from([1]);
+        back(&mut few, 0);
+        assert_eq!(few, [0, 1]);
+    }
 }

@@ -28,7 +28,7 @@ pub(crate) fn configured(agents: &[RemoteAgent]) -> Vec<anyhow::Result<AgentConf
         };
         all.push(tls.map_err(anyhow::Error::from).and_then(|tls| {
             let mkey = agent.mkey.read()?;
-            Ok(AgentConfig { name: agent.name().into(), address: agent.address, mkey, tls })
+            Ok(AgentConfig { name: agent.name().into(), address: agent.address, mkey, tls, original: false })
         }));
     }
     all
@@ -55,8 +55,20 @@ impl Registry {
         Ok(Self { mkey: agents.mkey.read()?, tls })
     }
 
-    /// Those of a list that can be spoken to.
-    pub(crate) fn agents(&self, listed: &[ListedAgent]) -> Vec<AgentConfig> {
-        agents_of(listed, &self.mkey, self.tls.as_ref())
+    /// One without TLS.
+    #[cfg(test)]
+    pub(crate) fn plain(mkey: &str) -> Self {
+        Self { mkey: mkey.to_owned(), tls: None }
+    }
+
+    /// Those of a list that can be spoken to, and why others can't. Those that the configuration names (`fixed`) are
+    /// spoken to as it says.
+    pub(crate) fn agents(
+        &self,
+        mut listed: Vec<ListedAgent>,
+        fixed: &[AgentConfig],
+    ) -> (Vec<AgentConfig>, Vec<String>) {
+        listed.retain(|listed| fixed.iter().all(|fixed| Some(fixed.address) != listed.address()));
+        agents_of(&listed, &self.mkey, self.tls.as_ref())
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bolts::live_report::Counts;
-use bolts::ports::{BanSink, EventStore as _, Notifier, SettingsPort};
+use bolts::ports::{Alarm, BanSink, EventStore as _, Notifier, SettingsPort};
 use bolts::tuples::CommandOrder;
 use crossbeam_channel::bounded;
 use engine::Clock;
@@ -180,6 +180,10 @@ fn retention(settings: &SettingsPort) -> Arc<dyn Fn() -> Retention + Send + Sync
     })
 }
 
+/// The alarm of agents that are listed and can't be called; so many of them are named in it.
+const LEFT_OUT: &str = "agents_left_out";
+const NAMED: usize = 5;
+
 /// The agents that come and go in ZooKeeper, and those that are always there.
 struct Registered {
     registry: Registry,
@@ -200,8 +204,17 @@ impl Registered {
         let (tell_fleet, fleet_comes) = bounded::<Arc<Fleet>>(1);
         let fixed = self.fixed.clone();
         let mut fleet = None;
+        let notifier = world.notifier.clone();
+        let mut told = String::new();
         let follow = move |listed: Vec<ListedAgent>| {
-            let agents = self.agents(&listed);
+            let (agents, left_out) = self.agents(listed);
+            let text = left_out.join("; ");
+            if text != told {
+                let over = text.is_empty();
+                let before = std::mem::replace(&mut told, text);
+                let text = if over { before } else { told.clone() };
+                notifier.notify(Alarm { kind: LEFT_OUT, text, over });
+            }
             if fleet.is_none() {
                 // Those that are there at the start are no newcomers: they owe answers of the time before.
                 drop(first.try_send(agents.clone()));
@@ -219,9 +232,15 @@ impl Registered {
         Ok((fleet, watch))
     }
 
-    fn agents(&self, listed: &[ListedAgent]) -> Vec<AgentConfig> {
-        let registered = self.registry.agents(listed);
-        self.fixed.iter().cloned().chain(registered).collect()
+    /// All that are to be called, and why others aren't.
+    fn agents(&self, listed: Vec<ListedAgent>) -> (Vec<AgentConfig>, Vec<String>) {
+        let (registered, mut left_out) = self.registry.agents(listed, &self.fixed);
+        let more = left_out.len().saturating_sub(NAMED);
+        if more > 0 {
+            left_out.truncate(NAMED);
+            left_out.push(format!("and {more} more agents"));
+        }
+        (self.fixed.iter().cloned().chain(registered).collect(), left_out)
     }
 }
 
@@ -259,7 +278,7 @@ fn start_agent(local: &LocalAgent) -> anyhow::Result<(AgentConfig, agent::Runnin
         ..agent::Config::new(agent::key::Key::new(&mkey)?)
     })?;
     let name = local.listen.ip().to_string().into();
-    Ok((AgentConfig { name, address: running.address(), mkey, tls: None }, running))
+    Ok((AgentConfig { name, address: running.address(), mkey, tls: None, original: false }, running))
 }
 
 /// A key for an agent that only this program speaks to.
@@ -270,4 +289,31 @@ pub fn random_key() -> anyhow::Result<String> {
     let mut bytes = [0; 24];
     getrandom::fill(&mut bytes).context("the system has no random numbers")?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use zk_config::AgentData;
+
+    use super::*;
+
+    #[test]
+    fn who_is_named_is_spoken_to_as_the_configuration_says_and_a_few_of_those_left_out_are_told() {
+        let named = AgentConfig {
+            name: "named".into(),
+            address: "10.0.0.1:9090".parse().unwrap(),
+            mkey: "its own".to_owned(),
+            tls: None,
+            original: false,
+        };
+        let registered = Registered { registry: Registry::plain("key"), fixed: vec![named] };
+        let listed = |node: &str, data| ListedAgent { node: node.to_owned(), data };
+        let mut list: Vec<_> =
+            (1..=7).map(|n| listed(&format!("10.0.1.{n}"), AgentData::Unreadable("no".to_owned()))).collect();
+        list.extend(["10.0.0.1", "10.0.0.2"].map(|node| listed(node, AgentData::Original)));
+        let (agents, left_out) = registered.agents(list);
+        let called: Vec<_> = agents.iter().map(|agent| (&*agent.name, agent.mkey.as_str())).collect();
+        assert_eq!(called, [("named", "its own"), ("10.0.0.2", "key")]);
+        assert_eq!((left_out.len(), left_out[5].as_str()), (6, "and 2 more agents"));
+    }
 }

@@ -21,4 +21,5 @@ pub use kept::Kept;
 pub use live::{LiveApp, LiveOptions};
 pub use replay::{KeptSummary, replay};
 pub use room::history;
+pub use state::database;
 pub use worker::Worker;

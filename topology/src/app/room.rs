@@ -25,6 +25,8 @@ use crate::spouts::commands::Commander;
 
 /// So long a command may take.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// So much of that is left for a shared database to have it.
+const SHARING: Duration = Duration::from_secs(3);
 
 /// All that is to be seen.
 pub(super) struct Room {
@@ -52,6 +54,25 @@ impl Room {
         let lost = lost.map(|text| Problem { kind: "possible_loss".to_owned(), text });
         self.board.alarms().into_iter().map(problem).chain(lost).collect()
     }
+
+    /// A command whose outcome holds for the owners to come, too.
+    pub(super) fn command_shared(&self, order: CommandOrder) -> Result<Reply, String> {
+        let reply = self.commander.ask(order, PATIENCE - SHARING).map_err(|error| error.to_string())?;
+        once_shared(reply, self.journal.status().last_seq, &self.store, SHARING)
+    }
+}
+
+/// Waits until what changed is in the shared database: up to which entry of the journal that must be.
+fn once_shared(reply: Reply, seq: u64, store: &Store, wait: Duration) -> Result<Reply, String> {
+    let changed = matches!(&reply, Reply::Done(changes) if !changes.is_empty());
+    if changed && !store.position_reached(seq, wait) {
+        let why = store.status().last_error.unwrap_or_else(|| "it hasn't answered yet".to_owned());
+        return Err(format!(
+            "it is done, but kept on this machine only, for the database is behind: {why}. If another worker comes to \
+             own the bans before the database has caught up, it doesn't know of this"
+        ));
+    }
+    Ok(reply)
 }
 
 impl Control for Room {
@@ -228,5 +249,54 @@ fn agent_view(agent: fleet::AgentView) -> AgentView {
         original: agent.original,
         failures: agent.failures,
         breaker_open: agent.breaker_open,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bolts::ports::EventStore as _;
+    use model::ban::Change;
+    use model::event::{Entry, Event};
+    use model::ledger::{AskedBan, Ledger};
+    use model::units::Seconds;
+
+    use super::*;
+    use crate::adapters::journal::JournalOptions;
+    use crate::adapters::store::StoreOptions;
+    use crate::config::{Mysql, Tls};
+
+    #[test]
+    fn an_order_is_answered_once_the_owners_to_come_know_of_it() {
+        let check = |database: Database, wait, expect: Option<&str>| {
+            let folder = tempfile::tempdir().unwrap();
+            let board = Arc::<Board>::default();
+            let (journal, _) =
+                Journal::<Kept>::open(folder.path(), JournalOptions::default(), board.clone()).unwrap();
+            let journal = Arc::new(journal);
+            let store = Store::start(&database, &journal, StoreOptions::default(), board).unwrap();
+            let target = "203.0.113.9".parse().unwrap();
+            let asked = AskedBan { target, length: Seconds(60), note: None };
+            let change: Change = Ledger::default().asked(asked, Moment(1_000_000));
+            let events = vec![Event::Change(Box::new(change.clone()))];
+            journal.append(Entry { at: Moment(1_000_000), mark: None, events });
+            journal.sync(PATIENCE);
+            let answer = |reply| once_shared(reply, journal.status().last_seq, &store, wait);
+            let refused = Reply::Refused("no".to_owned());
+            assert_eq!(answer(refused.clone()), Ok(refused), "nothing is waited for");
+            match (answer(Reply::Done(vec![change])), expect) {
+                (Ok(_), None) => {}
+                (Err(text), Some(expect)) => assert!(text.contains(expect), "{text}"),
+                (answer, expect) => panic!("{answer:?} for {expect:?}"),
+            }
+        };
+        let folder = tempfile::tempdir().unwrap();
+        check(Database::Sqlite(folder.path().join("ccfirewall.db")), Duration::from_secs(60), None);
+        let away = Mysql {
+            url: "mysql://nobody@127.0.0.1:1/nothing".to_owned(),
+            password: None,
+            tls: Tls::Off,
+            ca: None,
+        };
+        check(Database::Mysql(away), Duration::from_millis(50), Some("on this machine only"));
     }
 }

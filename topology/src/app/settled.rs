@@ -7,7 +7,7 @@ use bolts::ports::{Notifier, SettingsPort};
 use model::units::Moment;
 use zk_config::ZooKeeper;
 
-use crate::adapters::host::HostGuards;
+use crate::adapters::host::{HostGuards, RegisteredAgents};
 use crate::adapters::settings_file::SettingsFile;
 use crate::adapters::settings_in_force::SettingsStatus;
 use crate::adapters::settings_watch::SettingsWatch;
@@ -33,9 +33,12 @@ impl Settled {
         now: Moment,
     ) -> anyhow::Result<Self> {
         let agents: Vec<_> = config.agents.iter().map(|agent| agent.address.ip()).collect();
-        let guards = HostGuards::new("/".into(), config.protect, &agents)
+        let mut guards = HostGuards::new("/".into(), config.protect, &agents)
             .with_ssh_environment(|name| std::env::var(name).ok());
         let cant = "the watch over the settings can't start";
+        if let Some(zookeeper) = zookeeper.filter(|_| config.registered_agents.is_some()) {
+            guards = guards.with_registered_agents(RegisteredAgents::follow(zookeeper)?);
+        }
         if let Some(zookeeper) = zookeeper {
             let seed = config.settings.as_deref();
             let source = SettingsZooKeeper::open(zookeeper, &config.state, seed, notifier, now)?;

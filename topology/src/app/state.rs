@@ -75,16 +75,26 @@ pub(super) fn worker_id(state: &Path) -> anyhow::Result<WorkerId> {
 /// # Errors
 /// The folder can't be made.
 pub(super) fn apart(config: Config) -> anyhow::Result<Config> {
-    let state = config.state.join("dry-run");
+    let state = config.state.join(DRY_RUN);
     make(&state)?;
-    // A database on a server is shared with who blocks in earnest.
-    let name = match &config.store.database {
-        Database::Sqlite(path) => path.file_name().context("the database has no name")?,
-        Database::Mysql(_) => Store::DATABASE.as_ref(),
-    };
-    let database = Database::Sqlite(state.join(name));
+    let database = database_apart(&config);
     Ok(Config { store: Store { database, ..config.store }, state, ..config })
 }
+
+/// The database that is written with a configuration.
+#[must_use]
+pub fn database(config: &Config) -> Database {
+    if config.dry_run { database_apart(config) } else { config.store.database.clone() }
+}
+
+fn database_apart(config: &Config) -> Database {
+    // A database on a server is shared with who blocks in earnest.
+    let name = config.store.database.path().and_then(Path::file_name);
+    Database::Sqlite(config.state.join(DRY_RUN).join(name.unwrap_or(Store::DATABASE.as_ref())))
+}
+
+/// The folder of a dry run.
+const DRY_RUN: &str = "dry-run";
 
 #[cfg(test)]
 mod tests {

@@ -2,8 +2,10 @@
 
 mod tables;
 
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use anyhow::Context as _;
 use clap::Subcommand;
 use model::network::Network;
 use model::time::parse_time_iso8601;
@@ -12,7 +14,7 @@ use model::units::Moment;
 use super::running::{Running, or_refused, parse_duration};
 use super::{FAILED, OK};
 use crate::app;
-use crate::config::{Database, Store};
+use crate::config::{Config, Database, Store};
 use crate::control::HistoryFilter;
 use crate::control::client::{Client, ClientError, encoded};
 use crate::control::views::{BanOrder, BanPage, Changed, HeldPage, HistoryPage, HistoryView};
@@ -27,6 +29,7 @@ Examples:
   ccfirewall bans add 203.0.113.9 --for 2h --note 'scrapes the shop, ticket 4711'
   ccfirewall bans remove 203.0.113.9
   ccfirewall bans history 198.51.100.0/24 --since 1d
+  ccfirewall bans history --config /etc/ccfirewall/ccfirewall.toml
   ccfirewall bans held
   ccfirewall bans release --all
 
@@ -79,6 +82,10 @@ enum Command {
         /// At most so many
         #[arg(short, long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
         limit: u32,
+        /// Read the database that this configuration names. Without it the firewall that runs is asked; where none
+        /// does, what /etc/ccfirewall/ccfirewall.toml names is read
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
     /// List the bans that a cap holds back
     Held,
@@ -126,14 +133,20 @@ impl Args {
             Command::Remove { targets } => {
                 orders(&running, &targets, |target| client.delete(&format!("/api/v1/bans/{target}")))
             }
-            Command::History { target, since, limit } => {
-                let page = match history(&client, target, since.as_ref(), limit) {
-                    // What was kept can be read without the program.
-                    Err(ClientError::NotRunning { socket, reason }) => {
-                        kept_history(&running, target, since.as_ref(), limit)
-                            .ok_or(ClientError::NotRunning { socket, reason })??
+            Command::History { target, since, limit, config } => {
+                let since = since.as_ref();
+                let page = if let Some(config) = config {
+                    kept_history(&app::database(&Config::load(&config)?), target, since, limit)?
+                } else {
+                    match history(&client, target, since, limit) {
+                        // What was kept can be read without the program.
+                        Err(ClientError::NotRunning { socket, reason }) => {
+                            let kept = kept_of(&running.state())?
+                                .ok_or(ClientError::NotRunning { socket, reason })?;
+                            kept_history(&kept, target, since, limit)?
+                        }
+                        page => page?,
                     }
-                    page => page?,
                 };
                 running.show(&page, |out, page| tables::history(out, page))?;
                 Ok(OK)
@@ -195,20 +208,31 @@ fn history(
     client.get(&path)
 }
 
-/// The history from the database in the state folder; `None` where there is none.
+/// The database of a firewall that doesn't run, by its state folder; `None` where there is none.
+fn kept_of(state: &Path) -> anyhow::Result<Option<Database>> {
+    let usual = Path::new(Config::PATH);
+    if usual.exists() {
+        let config = Config::load(usual).context(
+            "ccfirewall isn't running, and where its database is isn't known; say it with --config FILE",
+        )?;
+        if config.state == state {
+            return Ok(Some(app::database(&config)));
+        }
+    }
+    Ok(Some(state.join(Store::DATABASE)).filter(|database| database.exists()).map(Database::Sqlite))
+}
+
+/// The history from a database.
 fn kept_history(
-    running: &Running,
+    database: &Database,
     target: Option<Network>,
     since: Option<&Since>,
     limit: u32,
-) -> Option<anyhow::Result<HistoryPage>> {
-    let database = Some(running.state().join(Store::DATABASE)).filter(|database| database.exists())?;
-    Some((|| {
-        let since = since.map(Since::moment).transpose()?;
-        let filter = HistoryFilter { target, since, limit: limit as usize };
-        let rows = app::history(&Database::Sqlite(database), &filter).map_err(anyhow::Error::msg)?;
-        Ok(HistoryPage { bans: rows.into_iter().map(HistoryView::from).collect() })
-    })())
+) -> anyhow::Result<HistoryPage> {
+    let since = since.map(Since::moment).transpose()?;
+    let filter = HistoryFilter { target, since, limit: limit as usize };
+    let rows = app::history(database, &filter).map_err(anyhow::Error::msg)?;
+    Ok(HistoryPage { bans: rows.into_iter().map(HistoryView::from).collect() })
 }
 
 impl Since {

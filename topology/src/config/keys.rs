@@ -232,8 +232,9 @@ pub(super) static REGISTERED_AGENTS: Section = Section {
             "tls_ca",
             PATH,
             "none: no TLS",
-            "Whose certificates we believe of those that say they speak TLS, PEM. A certificate is for the agent's \
-             address.",
+            "Whose certificates we believe, PEM. A certificate is for the agent's address. With it agents without TLS \
+             aren't called, those of 2016 neither: whoever can write to the list mustn't get the secret in clear text. \
+             Name such agents under `[[agents]]`.",
         ),
         key(
             "tls_cert",

@@ -153,6 +153,7 @@ pub(crate) fn listed(agents: &[(&str, SocketAddr)]) -> Vec<AgentConfig> {
         address,
         mkey: KEY.to_owned(),
         tls: None,
+        original: false,
     };
     agents.iter().map(config).collect()
 }

@@ -68,6 +68,21 @@ impl Db {
         db
     }
 
+    /// The same database for a user who can't change its tables, until that is dropped; and a folder of its own.
+    pub(crate) fn without_alter(&self) -> WithoutAlter<'_> {
+        let (url, database) = self.server.as_ref().unwrap();
+        let user = format!("plain_{}", &database[database.len().saturating_sub(24)..]);
+        self.execute(&format!(
+            "CREATE OR REPLACE USER `{user}`@'127.0.0.1' IDENTIFIED BY 'plain'; \
+             GRANT SELECT, INSERT, UPDATE, DELETE ON `{database}`.* TO `{user}`@'127.0.0.1'"
+        ));
+        let (scheme, rest) = url.split_once("://").unwrap();
+        let (_, host) = rest.split_once('@').unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let place = Self::place(&format!("{scheme}://{user}:plain@{host}"), database, dir.path());
+        WithoutAlter { db: Self { place, dir, server: None }, of: self, user }
+    }
+
     fn place(server: &str, database: &str, dir: &Path) -> Database {
         let (scheme, rest) = server.split_once("://").unwrap();
         let (login, host) = rest.split_once('@').unwrap();
@@ -165,6 +180,27 @@ impl Db {
     pub(crate) fn numbers(&self) -> Vec<u64> {
         let rows = self.column("SELECT CAST(cnt AS CHAR) FROM ip_frequency ORDER BY id");
         rows.iter().map(|row| row.parse().unwrap()).collect()
+    }
+}
+
+/// A database as somebody without rights to change its tables has it.
+pub(crate) struct WithoutAlter<'d> {
+    db: Db,
+    of: &'d Db,
+    user: String,
+}
+
+impl std::ops::Deref for WithoutAlter<'_> {
+    type Target = Db;
+
+    fn deref(&self) -> &Db {
+        &self.db
+    }
+}
+
+impl Drop for WithoutAlter<'_> {
+    fn drop(&mut self) {
+        self.of.execute(&format!("DROP USER `{}`@'127.0.0.1'", self.user));
     }
 }
 

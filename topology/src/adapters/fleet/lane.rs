@@ -66,6 +66,9 @@ impl Lane {
     ) -> Self {
         let books = if newcomer { Books::of_newcomer } else { Books::new };
         let mut books = books(Arc::clone(&config.name), ledger, shared.now());
+        if config.original {
+            books.expect_original();
+        }
         let view = AgentView::new(Arc::clone(&config.name), config.address, state);
         let alone = state == AgentState::DryRun;
         if alone {
@@ -135,12 +138,16 @@ impl Lane {
         }
     }
 
-    /// The list of agents doesn't have it. Whether it can be forgotten: it left before `before`, and nothing is owed.
-    pub(super) fn unlisted(&self, before: Option<Instant>) -> bool {
-        let mut state = self.lock();
-        let since = *state.left.get_or_insert_with(Instant::now);
+    /// The list of agents doesn't have it.
+    pub(super) fn unlisted(&self) {
+        self.lock().left.get_or_insert_with(Instant::now);
         self.changed.notify_all();
-        before.is_some_and(|before| since < before) && state.books.owes_nothing()
+    }
+
+    /// Whether it can be forgotten: it left before `before`, and nothing is owed.
+    pub(super) fn is_done_with(&self, before: Instant) -> bool {
+        let state = self.lock();
+        state.left.is_some_and(|since| since < before) && state.books.owes_nothing()
     }
 
     pub(super) fn stop(&self, until: Instant) {

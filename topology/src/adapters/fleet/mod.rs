@@ -5,8 +5,8 @@
 //! with each new connection, and where an agent holds something else than it should, it gets the full state.
 //! Agents of 2016 are told apart by the first call, and served by the two that they know.
 //! Agents come and go ([`Fleet::set_agents`]): one that nobody lists any more is called for a while longer, for it may
-//! only have lost the list's keeper; then it is left alone, and the kernel ends its bans. When it is back, it gets the
-//! full state.
+//! only have lost the list's keeper; then it is left alone, and the kernel ends its bans. (One of 2016 ends none by
+//! itself: while it may hold any there is an alarm.) When it is back, it gets the full state.
 //! For each ban and agent there is one outcome for the block and one for the unblock, also where nobody answers.
 //!
 //! Memory: per agent what is in force, what ended and isn't answered (a minute at most without an agent), and the
@@ -56,6 +56,9 @@ pub struct AgentConfig {
     pub mkey: String,
     /// By what it is spoken to by TLS; `None`: it isn't.
     pub tls: Option<AgentTls>,
+    /// Whether it is known to be one of 2016 before it is asked: then it is waited for with unblocks, for it ends no
+    /// ban by itself.
+    pub original: bool,
 }
 
 /// How an agent is spoken to by TLS.
@@ -75,7 +78,10 @@ impl AgentConfig {
             (Some(one), Some(other)) => Arc::ptr_eq(&one.files, &other.files) && one.name == other.name,
             _ => false,
         };
-        tls && self.name == other.name && self.address == other.address && self.mkey == other.mkey
+        tls && self.name == other.name
+            && self.address == other.address
+            && self.mkey == other.mkey
+            && self.original == other.original
     }
 }
 
@@ -216,8 +222,13 @@ impl Fleet {
         let fleet = Self { crew: Mutex::new(crew), shared };
         if fleet.shared.options.dry_run {
             let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-            let config =
-                AgentConfig { name: "dry-run".into(), address: nowhere, mkey: String::new(), tls: None };
+            let config = AgentConfig {
+                name: "dry-run".into(),
+                address: nowhere,
+                mkey: String::new(),
+                tls: None,
+                original: false,
+            };
             let lane = Lane::new(config, ledger, &fleet.shared, AgentState::DryRun, false);
             lane.answer_all(&fleet.shared, flag::DONE, "dry run");
             fleet.lock().lanes.push(Arc::new(lane));
@@ -262,15 +273,21 @@ impl Fleet {
                 None => result = result.and(self.begin(&mut crew, config, newcomers)),
             }
         }
-        let before = Instant::now().checked_sub(self.shared.options.forget_after);
+        crew.lanes.iter().filter(|lane| !names.contains(&lane.name)).for_each(|lane| lane.unlisted());
+        self.forget(&mut crew);
+        result
+    }
+
+    /// Lets go of agents that left long ago.
+    fn forget(&self, crew: &mut Crew) {
+        let Some(before) = Instant::now().checked_sub(self.shared.options.forget_after) else { return };
         crew.lanes.retain(|lane| {
-            let forgotten = !names.contains(&lane.name) && lane.unlisted(before);
+            let forgotten = lane.is_done_with(before);
             if forgotten {
                 lane.stop(Instant::now());
             }
             !forgotten
         });
-        result
     }
 
     fn begin(&self, crew: &mut Crew, config: AgentConfig, newcomer: bool) -> std::io::Result<()> {
@@ -290,7 +307,10 @@ impl Fleet {
     /// How the agents are, in the order in which they came; those that left too, until they are forgotten.
     #[must_use]
     pub fn agents(&self) -> Vec<AgentView> {
-        self.lock().lanes.iter().map(|lane| lane.view()).collect()
+        let mut crew = self.lock();
+        // The list may not change for long, but somebody looks now and then.
+        self.forget(&mut crew);
+        crew.lanes.iter().map(|lane| lane.view()).collect()
     }
 
     /// Sends what waits where agents can be reached, and ends. Bans stay where they are. Returns by `deadline`;

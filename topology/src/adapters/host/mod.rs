@@ -3,7 +3,8 @@
 //!
 //! [`HostGuards::scan`] reads the files of the system, each time anew, and gives what stands in them; one file
 //! here for each kind of them. A file that is missing or malformed gives nothing and stops nothing. An address
-//! stays for a minute after it was last seen, so that a file which is just being rewritten uncovers nobody.
+//! stays for a minute after it was last seen, so that a file which is just being rewritten uncovers nobody, and an
+//! agent that lost its ZooKeeper isn't banned while it is still called.
 //! What is kept is bounded: files are read up to a length, and so many addresses of each kind are taken.
 //!
 //! What others could write there is the danger: an attacker who got an address of its own in could never be
@@ -11,6 +12,7 @@
 
 mod files;
 mod network;
+mod registered;
 mod sessions;
 mod tcp;
 
@@ -24,6 +26,7 @@ use model::network::Network;
 
 use crate::config::Protect;
 use files::Files;
+pub use registered::RegisteredAgents;
 use tcp::Connections;
 
 /// Why an address is never banned.
@@ -61,6 +64,7 @@ pub struct HostGuards {
     /// Those that hold for as long as the program runs.
     fixed: Vec<(Network, Guard)>,
     own_addresses: OwnAddresses,
+    registered: Option<RegisteredAgents>,
     connections: Connections,
     /// When each was seen last.
     seen: BTreeMap<(Network, Guard), Instant>,
@@ -93,6 +97,7 @@ impl HostGuards {
             protect,
             fixed: fixed.chain(agents.map(|agent| (Network::host(*agent), Guard::Agent))).collect(),
             own_addresses: Box::new(interfaces),
+            registered: None,
             seen: BTreeMap::new(),
         }
     }
@@ -101,6 +106,13 @@ impl HostGuards {
     #[must_use]
     pub fn with_own_addresses(mut self, own_addresses: OwnAddresses) -> Self {
         self.own_addresses = own_addresses;
+        self
+    }
+
+    /// Takes in the agents that register in ZooKeeper.
+    #[must_use]
+    pub fn with_registered_agents(mut self, registered: RegisteredAgents) -> Self {
+        self.registered = Some(registered);
         self
     }
 
@@ -127,6 +139,10 @@ impl HostGuards {
     /// What must never be banned now, with the reasons, sorted and without doubles. `now` must not run backwards.
     pub fn scan(&mut self, now: Instant) -> Vec<(Network, Guard)> {
         let protect = self.protect;
+        if let Some(registered) = &self.registered {
+            let agents = registered.addresses();
+            self.note(Guard::Agent, agents, now);
+        }
         if protect.own_addresses {
             match (self.own_addresses)() {
                 Ok(addresses) => self.note(Guard::Own, addresses, now),

@@ -12,6 +12,9 @@ use super::retention::Retention;
 use super::rows::Rows;
 use crate::adapters::journal::Fold;
 
+/// So long a database may take for a batch before it counts as one that doesn't answer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A kind of database, and where it is.
 pub(super) trait Database: Send + 'static {
     type Tables: Tables;

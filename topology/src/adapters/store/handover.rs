@@ -62,7 +62,7 @@ pub enum HandoverError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// There was more to send than time.
-    #[error("{0} entries that this worker wrote before it shared aren't in the database yet: try again")]
+    #[error("{0} entries of this worker's journal aren't in the database yet: try again")]
     Behind(u64),
 }
 
@@ -105,6 +105,11 @@ pub fn take_over<S: Fold>(
             );
             let journal = Arc::new(journal);
             let behind = send(who, &journal, Takes::Answers, notifier)?;
+            // Nobody else has these answers; but bans mustn't wait for them for long.
+            let tried = claim.previous_epoch == Some(epoch);
+            if behind > 0 && !tried {
+                return Err(HandoverError::Behind(behind));
+            }
             if behind > 0 {
                 tracing::warn!(
                     entries = behind,

@@ -19,6 +19,10 @@ pub(super) struct Rows {
     pub(super) bans: Vec<BanState>,
 }
 
+/// The beginning of a statement that inserts rows of `ip_frequency`, whichever the database is.
+pub(super) const INSERT_RECORDS: &str = "INSERT INTO ip_frequency (updatetime, cnt, ip, direct_nginx, area, country, province, starttime, endtime, during, \
+     alerts, block_reason, detail, sdetail, cuuid, rule) ";
+
 /// A row of `ip_frequency`.
 pub(super) struct RecordRow {
     pub(super) updatetime: String,

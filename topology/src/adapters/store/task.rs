@@ -10,7 +10,7 @@ use bolts::ports::{Alarm, Notifier};
 use model::event::{Entry, Event};
 use model::units::Moment;
 
-use super::database::{Batch, Database, Tables, Trouble};
+use super::database::{Batch, Database, PATIENCE, Tables, Trouble};
 use super::local_time::LocalTime;
 use super::rows::Rows;
 use super::told::Told;
@@ -23,8 +23,6 @@ const FORGET_EVERY: Duration = Duration::from_secs(10);
 const GATHER: Duration = Duration::from_millis(200);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// So long a database may take for a batch before it counts as one that doesn't answer.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) struct Task<S: Fold, D> {
     database: D,
@@ -84,7 +82,7 @@ impl<S: Fold, D: Database> Task<S, D> {
 
     /// Works with one connection until it is stopped, or fails.
     async fn connected(&mut self) -> Result<(), Trouble> {
-        // Changing the tables of 2016 may take hours; whether the server is there at all, connecting tells soon.
+        // Changing the tables of 2016 may take hours; all else of it has limits of its own.
         let mut tables = self.call(None, self.database.connect()).await?;
         let position = self.call(Some(PATIENCE), tables.position(self.journal.id())).await?;
         // An older copy of the journal was put back: its numbers were used for other entries already.
@@ -185,6 +183,15 @@ impl<S: Fold, D: Database> Task<S, D> {
             status.rows_written += batch.rows.len() as u64 - skipped;
             status.rows_skipped += skipped;
         });
+        if skipped > 0 {
+            let text = format!(
+                "Rows can't be inserted into {} and are passed by, {} since the start: the log says which, and why. Did \
+                 somebody change the tables?",
+                self.database.name(),
+                self.told.status().rows_skipped,
+            );
+            self.notifier.notify(Alarm { kind: "store_skipped", text, over: false });
+        }
         self.pause = FIRST_PAUSE;
         self.call(Some(PATIENCE), tables.renew::<S>()).await
     }

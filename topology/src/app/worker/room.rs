@@ -150,7 +150,7 @@ impl Control for WorkerRoom {
 
     fn command(&self, order: CommandOrder) -> Result<Reply, String> {
         match self.owned() {
-            Some(room) => room.command(order),
+            Some(room) => room.command_shared(order),
             None => Err(self.not_here()),
         }
     }

@@ -42,7 +42,10 @@ impl DemoAgents {
             };
             let agent = agent::start(config)?;
             let name = format!("agent-{}", number + 1).into();
-            running.push((AgentConfig { name, address: agent.address(), mkey, tls: None }, agent));
+            running.push((
+                AgentConfig { name, address: agent.address(), mkey, tls: None, original: false },
+                agent,
+            ));
         }
         Ok(Self { running })
     }

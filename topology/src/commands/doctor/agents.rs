@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ccfirewall_thrift::DEFAULT_PORT;
 use model::text::shown;
-use zk_config::{AgentData, ListedAgent, Look};
+use zk_config::Look;
 
 use super::finding::{Finding, Report, plain};
 use super::now;
@@ -48,13 +48,11 @@ pub(super) fn examine(config: &Config, look: Option<&Look>, report: &mut Report)
         match Registry::read(registered) {
             Err(error) => report.add(unusable("those that register in ZooKeeper", &error)),
             Ok(registry) => {
+                let fixed: Vec<AgentConfig> = called.iter().map(|called| called.config.clone()).collect();
+                let (agents, left_out) = registry.agents(listed.clone(), &fixed);
+                left_out.iter().for_each(|why| report.add(not_called(why)));
                 let mkey = registered.mkey.to_string();
-                for agent in listed {
-                    match registry.agents(std::slice::from_ref(agent)).pop() {
-                        Some(config) => called.push(Called { config, mkey: mkey.clone() }),
-                        None => report.add(left_out(agent)),
-                    }
-                }
+                called.extend(agents.into_iter().map(|config| Called { config, mkey: mkey.clone() }));
             }
         }
         if listed.is_empty() && called.is_empty() && !config.dry_run {
@@ -85,20 +83,13 @@ fn unusable(name: &str, error: &anyhow::Error) -> Finding {
     )
 }
 
-fn left_out(listed: &ListedAgent) -> Finding {
-    let node = shown(listed.node.as_bytes(), WORDS);
-    match &listed.data {
-        AgentData::Unreadable(why) => Finding::bad(
-            CHECK,
-            format!("the node {node} in ZooKeeper can't be read: {}", shown(why.as_bytes(), WORDS)),
-            "only agents belong below agent_list/iptables: see who wrote it, and delete it",
-        ),
-        _ => Finding::bad(
-            CHECK,
-            format!("{node} wants TLS, and no authority is named for agents that register"),
-            "name the authority's certificate: `tls_ca` in [registered_agents]",
-        ),
-    }
+fn not_called(why: &str) -> Finding {
+    Finding::bad(
+        CHECK,
+        shown(why.as_bytes(), WORDS),
+        "agents and [registered_agents] must agree on TLS; what is no agent doesn't belong below agent_list/iptables: see who \
+         wrote it, and delete it",
+    )
 }
 
 fn nobody() -> Finding {
@@ -241,6 +232,7 @@ mod tests {
             address: "10.0.0.2:9090".parse().unwrap(),
             mkey: "hush".to_owned(),
             tls: None,
+            original: false,
         };
         Called { config, mkey: "/etc/ccfirewall/mkey".to_owned() }
     }
@@ -309,9 +301,9 @@ mod tests {
     }
 
     #[test]
-    fn nodes_that_are_none() {
-        let listed = |data| ListedAgent { node: "10.0.0.9".to_owned(), data };
-        assert!(left_out(&listed(AgentData::Unreadable("no JSON".to_owned()))).found.contains("no JSON"));
-        assert!(left_out(&listed(AgentData::Original)).found.contains("TLS"));
+    fn what_is_not_called() {
+        let finding = not_called("agent 10.0.0.9: no JSON\u{1b}[31m");
+        assert_eq!(finding.level, Level::Bad);
+        assert!(finding.found.contains("no JSON") && !finding.found.contains('\u{1b}'), "{finding:?}");
     }
 }

@@ -33,8 +33,8 @@ pub(super) fn history(out: &mut dyn Write, place: &Where, limit: u32, output: Ou
     let entries = zookeeper.history()?;
     let shown_entries = entries.len().min(limit as usize);
     // One more, for what changed in the last one that is shown.
-    let texts = entries.iter().take(shown_entries + 1).map(|entry| text(&zookeeper, entry));
-    let texts = texts.collect::<anyhow::Result<Vec<_>>>()?;
+    let texts = entries.iter().take(shown_entries + 1).map(|entry| zookeeper.history_settings(entry));
+    let texts = texts.collect::<Result<Vec<_>, _>>()?;
     let versions = entries.iter().take(shown_entries).enumerate().map(|(at, entry)| {
         let both = texts[at].as_ref().zip(texts.get(at + 1).and_then(Option::as_ref));
         Version {
@@ -68,12 +68,6 @@ pub(super) fn history(out: &mut dyn Write, place: &Where, limit: u32, output: Ou
     Ok(())
 }
 
-/// The settings of a version; `None` where the number means another one by now, for `config` was created anew.
-fn text(zookeeper: &ZooKeeper, entry: &HistoryEntry) -> anyhow::Result<Option<String>> {
-    let found = zookeeper.history_version(entry.version)?;
-    Ok(found.filter(|found| found.entry.name == entry.name).map(|found| found.settings))
-}
-
 /// The settings of the version with that number.
 fn numbered(zookeeper: &ZooKeeper, version: i32) -> anyhow::Result<String> {
     let found = zookeeper.history_version(version)?;
@@ -100,9 +94,9 @@ pub(super) fn diff(out: &mut dyn Write, place: &Where, a: Option<i32>, b: Option
                 bail!("there are no two versions to compare yet")
             };
             let read = |entry: &HistoryEntry| {
-                let text = text(&zookeeper, entry)?;
+                let text = zookeeper.history_settings(entry)?;
                 let text = text.with_context(|| {
-                    format!("version {} is of settings that were deleted since", entry.version)
+                    format!("version {} was forgotten just now, or its record can't be read", entry.version)
                 })?;
                 anyhow::Ok((name(entry.version), text))
             };

@@ -36,6 +36,21 @@ fn is_single(target: &Network) -> bool {
 }
 
 impl Books {
+    /// It is one of 2016, as the list says, though there was no connection yet.
+    pub(in super::super) fn expect_original(&mut self) {
+        self.original = true;
+    }
+
+    /// How many bans it may hold that only a call ends.
+    pub(in super::super) fn held_without_end(&self) -> usize {
+        if !self.original {
+            return 0;
+        }
+        let ended = self.ended.values().flatten().map(|ended| &ended.book);
+        let all = self.bans.values().chain(ended);
+        all.filter(|book| book.sent && !book.invalid && is_single(&book.ban.target)).count()
+    }
+
     /// There is a connection to an agent of 2016: everything waits for its call.
     pub(in super::super) fn connected_to_original(&mut self) {
         self.connected = true;

@@ -14,6 +14,8 @@ use super::{AgentState, State};
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// What alarms may be of an agent.
 const ALARMS: [&str; 5] = ["agent_unreachable", "agent_key", "agent_clock", "agent_drift", "agent_prefix"];
+/// That of one that has left.
+const LEFT: &str = "agent_left";
 
 impl Thread<'_> {
     /// Waits until the next attempt, and gives up what can't wait so long. `false` at the stop.
@@ -115,6 +117,8 @@ impl Thread<'_> {
         tracing::warn!(agent = %self.lane.name, "nobody lists it any more: it isn't called until somebody does");
         let patience = i64::try_from(self.shared.options.unblock_within.as_millis()).unwrap_or(i64::MAX);
         loop {
+            let endless = self.lane.lock().books.held_without_end();
+            self.tell_endless(endless);
             let mut state = self.lane.lock();
             if state.stop.is_some() {
                 return false;
@@ -124,6 +128,8 @@ impl Thread<'_> {
                 state.view.state = AgentState::Connecting;
                 self.failures = 0;
                 self.pauses.reset();
+                drop(state);
+                self.tell_endless(0);
                 tracing::info!(agent = %self.lane.name, "it is listed again");
                 return true;
             }
@@ -131,6 +137,14 @@ impl Thread<'_> {
             self.shared.world.outcomes.push(state.books.outcomes());
             drop(self.lane.wait(state, LOOK_EVERY));
         }
+    }
+
+    fn tell_endless(&self, bans: usize) {
+        let text = format!(
+            "nobody lists it any more, and it may still hold {bans} bans: an agent of 2016 ends none by itself. Have it \
+             listed again, or lift them there by hand"
+        );
+        self.alarm(LEFT, (bans > 0).then_some(text.as_str()));
     }
 
     /// Another owner has taken over: nothing is sent any more, for good.

@@ -21,7 +21,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 use uuid::Uuid;
 
 use super::Renew;
-use super::database::{Batch, Database, Mode, Tables, Trouble};
+use super::database::{Batch, Database, Mode, PATIENCE, Tables, Trouble};
 use super::local_time::LocalTime;
 use super::retention::Retention;
 use crate::adapters::journal::Fold;
@@ -66,15 +66,19 @@ impl Database for Mysql {
     async fn connect(&self) -> Result<MysqlTables, Trouble> {
         let mut connection = connect(&self.server).await?;
         schema::bring_up_to_date(&mut connection).await?;
-        let (packet, flush): (u64, i64) = sqlx::query_as(
-            "SELECT CAST(@@max_allowed_packet AS UNSIGNED), CAST(@@innodb_flush_log_at_trx_commit AS SIGNED)",
-        )
-        .fetch_one(&mut connection)
-        .await?;
-        let ownership = match self.epoch {
-            None => None,
-            Some(epoch) => Some(Ownership::join(&mut connection, epoch, self.renew).await?),
+        let rest = async {
+            let (packet, flush): (u64, i64) = sqlx::query_as(
+                "SELECT CAST(@@max_allowed_packet AS UNSIGNED), CAST(@@innodb_flush_log_at_trx_commit AS SIGNED)",
+            )
+            .fetch_one(&mut connection)
+            .await?;
+            let ownership = match self.epoch {
+                None => None,
+                Some(epoch) => Some(Ownership::join(&mut connection, epoch, self.renew).await?),
+            };
+            Ok((packet, flush, ownership))
         };
+        let (packet, flush, ownership) = within(PATIENCE, rest).await?;
         let limits = text::Limits::of_packets(packet);
         Ok(MysqlTables { connection, limits, durable: flush == 1, before: 0, ownership })
     }
@@ -190,9 +194,14 @@ pub(super) async fn connect(server: &config::Mysql) -> Result<MySqlConnection, T
     let connecting = async {
         let mut connection = options.connect().await?;
         connection.execute(SESSION).await?;
-        Ok::<_, Trouble>(connection)
+        Ok(connection)
     };
-    tokio::time::timeout(CONNECT, connecting).await.map_err(|_| Trouble::Silent(CONNECT))?
+    within(CONNECT, connecting).await
+}
+
+/// Waits for a server no longer than it makes sense.
+async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+    tokio::time::timeout(limit, work).await.map_err(|_| Trouble::Silent(limit))?
 }
 
 /// What a text is too long for is an error, though the server may be set to cut it. Locks are waited for less long than

@@ -11,8 +11,8 @@ use std::time::Instant;
 use sqlx::mysql::MySqlConnection;
 use sqlx::{AssertSqlSafe, Executor as _};
 
-use super::super::database::Trouble;
-use super::number;
+use super::super::database::{PATIENCE, Trouble};
+use super::{number, within};
 
 const FILE: &str = include_str!("../../../../migrations/mysql/tables.sql");
 
@@ -59,21 +59,26 @@ struct Column {
     length: u64,
     charset: String,
     optional: bool,
+    /// Its default and comment, as they stand behind a type.
+    rest: String,
 }
 
 /// Makes what is missing.
 pub(in super::super) async fn bring_up_to_date(connection: &mut MySqlConnection) -> Result<(), Trouble> {
-    if differences(connection).await?.is_empty() {
-        return Ok(());
-    }
-    // One program at a time. Who comes second finds nothing left to do.
     const LOCK: &str = "CONCAT('ccfirewall ', LEFT(MD5(DATABASE()), 16))";
-    let locked: Option<i64> =
-        sqlx::query_scalar(AssertSqlSafe(format!("SELECT CAST(GET_LOCK({LOCK}, 5) AS SIGNED)")))
-            .fetch_one(&mut *connection)
-            .await?;
-    if locked != Some(1) {
-        return Err(Trouble::Changing);
+    let needed = async {
+        if differences(connection).await?.is_empty() {
+            return Ok(false);
+        }
+        // One program at a time. Who comes second finds nothing left to do.
+        let locked: Option<i64> =
+            sqlx::query_scalar(AssertSqlSafe(format!("SELECT CAST(GET_LOCK({LOCK}, 5) AS SIGNED)")))
+                .fetch_one(&mut *connection)
+                .await?;
+        if locked == Some(1) { Ok(true) } else { Err(Trouble::Changing) }
+    };
+    if !within(PATIENCE, needed).await? {
+        return Ok(());
     }
     let done = change(connection).await;
     // It ends with the connection too.
@@ -151,24 +156,29 @@ async fn look(connection: &mut MySqlConnection) -> Result<HashMap<String, Found>
         let found = all.entry(table).or_default();
         (found.engine, found.collation) = (engine.unwrap_or_default(), collation.unwrap_or_default());
     }
-    type Row = (String, String, String, String, i64, String, i64);
+    type Row = (String, String, String, String, i64, String, i64, String);
     let columns: Vec<Row> = sqlx::query_as(
         "SELECT CAST(TABLE_NAME AS CHAR), CAST(COLUMN_NAME AS CHAR), CAST(DATA_TYPE AS CHAR), \
          CAST(COLUMN_TYPE AS CHAR), CAST(COALESCE(CHARACTER_MAXIMUM_LENGTH, 0) AS SIGNED), \
          CAST(COALESCE(CHARACTER_SET_NAME, '') AS CHAR), \
-         CAST(IS_NULLABLE = 'YES' OR COLUMN_DEFAULT IS NOT NULL OR EXTRA LIKE '%auto_increment%' AS SIGNED) \
+         CAST(IS_NULLABLE = 'YES' OR COLUMN_DEFAULT IS NOT NULL OR EXTRA LIKE '%auto_increment%' AS SIGNED), \
+         CAST(CONCAT(COALESCE(CONCAT(' DEFAULT ', NULLIF(IF(VERSION() LIKE '%MariaDB%', COLUMN_DEFAULT, \
+         IF(EXTRA LIKE '%DEFAULT_GENERATED%', CONCAT('(', COLUMN_DEFAULT, ')'), QUOTE(COLUMN_DEFAULT))), 'NULL')), ''), \
+         IF(COLUMN_COMMENT = '', '', CONCAT(' COMMENT ', QUOTE(COLUMN_COMMENT)))) AS CHAR) \
          FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE()",
     )
     .fetch_all(&mut *connection)
     .await?;
-    for (table, name, kind, whole, length, charset, optional) in columns {
+    for (table, name, kind, whole, length, charset, optional, rest) in columns {
         let length = u64::try_from(length).unwrap_or(0);
-        let column = Column { kind: kind.to_lowercase(), whole, length, charset, optional: optional == 1 };
+        let kind = kind.to_lowercase();
+        let column = Column { kind, whole, length, charset, optional: optional == 1, rest };
         all.entry(table).or_default().columns.insert(name.to_lowercase(), column);
     }
+    // What is indexed may be an expression, which has no column.
     let keys: Vec<(String, String, String, i64, i64)> = sqlx::query_as(
         "SELECT CAST(TABLE_NAME AS CHAR), CAST(INDEX_NAME AS CHAR), \
-         CAST(GROUP_CONCAT(IF(SEQ_IN_INDEX = 1, COLUMN_NAME, NULL)) AS CHAR), \
+         CAST(COALESCE(GROUP_CONCAT(IF(SEQ_IN_INDEX = 1, COLUMN_NAME, NULL)), '') AS CHAR), \
          CAST(MIN(NON_UNIQUE) AS SIGNED), COUNT(*) \
          FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = DATABASE() GROUP BY 1, 2",
     )
@@ -225,13 +235,27 @@ impl Table {
 impl Column {
     /// What it has to be modified to, so that everything fits that `definition` takes; `None` where it does.
     fn widened(&self, definition: &str) -> Option<String> {
+        self.retyped(definition).map(|retyped| retyped + &self.rest)
+    }
+
+    fn retyped(&self, definition: &str) -> Option<String> {
         let name = definition.split_whitespace().next()?;
         let wanted = definition.split_whitespace().nth(1)?;
         let (kind, length) = kind_of(wanted);
         const INTEGERS: [&str; 5] = ["tinyint", "smallint", "mediumint", "int", "bigint"];
         const TEXTS: [&str; 6] = ["char", "varchar", "tinytext", "text", "mediumtext", "longtext"];
-        let narrow = if let Some(wanted) = INTEGERS.iter().position(|&integer| integer == kind) {
-            INTEGERS.iter().position(|&integer| integer == self.kind).is_some_and(|is| is < wanted)
+        let rank = |kind: &str| INTEGERS.iter().position(|&integer| integer == kind);
+        if let (Some(wanted), Some(is)) = (rank(&kind), rank(&self.kind))
+            && self.whole.to_lowercase().contains("unsigned")
+            && !definition.contains("UNSIGNED")
+        {
+            // It takes no negative numbers. What is in it fits into the next wider one that does.
+            let integer = INTEGERS[wanted.max(is + 1).min(INTEGERS.len() - 1)].to_uppercase();
+            let null = if definition.contains("NOT NULL") { "NOT NULL" } else { "NULL" };
+            return Some(format!("{name} {integer} {null}"));
+        }
+        let narrow = if let Some(wanted) = rank(&kind) {
+            rank(&self.kind).is_some_and(|is| is < wanted)
         } else if TEXTS.contains(&&*kind) && TEXTS.contains(&&*self.kind) {
             self.length < length || self.charset != "utf8mb4"
         } else if kind == "binary" || kind == "varbinary" {
@@ -329,8 +353,14 @@ mod tests {
         let check = |whole: &str, charset: &str, optional, definition: &str, expect: Option<&str>| {
             let (kind, length) = kind_of(whole);
             let length = if kind == "text" { 65_535 } else { length };
-            let column =
-                Column { kind, whole: whole.to_owned(), length, charset: charset.to_owned(), optional };
+            let column = Column {
+                kind,
+                whole: whole.to_owned(),
+                length,
+                charset: charset.to_owned(),
+                optional,
+                rest: String::new(),
+            };
             assert_eq!(column.widened(definition).as_deref(), expect, "{whole} to {definition}");
         };
         let ip = Some("ip VARCHAR(64) CHARACTER SET utf8mb4 NULL");
@@ -347,6 +377,11 @@ mod tests {
         check("int(11)", "", true, "flag INT NULL", None);
         check("bigint(20)", "", true, "flag INT NULL", None);
         check("bigint(20)", "", false, "flag INT NULL", Some("flag bigint(20) NULL"));
+        check("tinyint(3) unsigned", "", true, "flag INT NULL", Some("flag INT NULL"));
+        check("int(10) unsigned", "", true, "flag INT NULL", Some("flag BIGINT NULL"));
+        check("bigint(20) unsigned", "", true, "cnt BIGINT NULL", Some("cnt BIGINT NULL"));
+        check("int(10) unsigned", "", false, "decided INT NOT NULL", Some("decided BIGINT NOT NULL"));
+        check("bigint(20) unsigned", "", false, "id BIGINT UNSIGNED NOT NULL", None);
         check("decimal(10,0)", "", true, "cnt BIGINT NULL", None);
         check("varchar(36)", "utf8mb4", false, "id VARCHAR(36) NOT NULL", None);
         check("timestamp", "", true, "updatetime DATETIME NULL", None);

@@ -76,7 +76,11 @@ impl OwnerRow {
 
     /// What a former owner, or a former connection of this one, was about may hold the row: it's ended.
     pub(in super::super) async fn end_its_connection(&self, connection: &mut MySqlConnection) {
+        // A server that was started anew counts from the beginning.
+        let own: Result<u64, _> =
+            sqlx::query_scalar("SELECT CONNECTION_ID()").fetch_one(&mut *connection).await;
         if let Some(number) = self.connection
+            && own.is_ok_and(|own| own != number)
             // It may be gone already.
             && let Err(error) = connection.execute(AssertSqlSafe(format!("KILL CONNECTION {number}"))).await
         {
@@ -266,4 +270,26 @@ fn unpacked<S: Fold>(bytes: &[u8]) -> Result<S, Trouble> {
     let mut text = Vec::new();
     unpacker.take(LONGEST as u64).read_to_end(&mut text).map_err(|error| broken(&error))?;
     serde_json::from_slice(&text).map_err(|error| broken(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use real_servers::Servers;
+    use sqlx::ConnectOptions as _;
+    use sqlx::mysql::MySqlConnectOptions;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_never_ends_itself() {
+        let Some(servers) = Servers::shared() else { return };
+        let options: MySqlConnectOptions = servers.up("mariadb").parse().unwrap();
+        let (mut one, mut other) = (options.connect().await.unwrap(), options.connect().await.unwrap());
+        let row = |connection| OwnerRow { epoch: None, name: None, since: None, journal: None, connection };
+        let number: u64 = sqlx::query_scalar("SELECT CONNECTION_ID()").fetch_one(&mut one).await.unwrap();
+        row(Some(number)).end_its_connection(&mut one).await;
+        one.execute("DO 1").await.unwrap();
+        row(Some(number)).end_its_connection(&mut other).await;
+        assert!(one.execute("DO 1").await.is_err());
+    }
 }

@@ -3,7 +3,9 @@
 use sqlx::{Connection as _, QueryBuilder, Sqlite, SqliteConnection};
 
 use super::super::database::{Batch, Mode};
-use super::super::rows::{BanState, Describe, Held, OutcomeRow, RecordRow, TotalRow, passed_by, range};
+use super::super::rows::{
+    BanState, Describe, Held, INSERT_RECORDS, OutcomeRow, RecordRow, TotalRow, passed_by, range,
+};
 
 /// Rows of one statement. Some more are hardly faster.
 const CHUNK: usize = 100;
@@ -80,10 +82,7 @@ async fn execute(
 }
 
 async fn records(connection: &mut SqliteConnection, rows: &[RecordRow]) -> Result<(), sqlx::Error> {
-    let mut query = QueryBuilder::new(
-        "INSERT INTO ip_frequency (updatetime, cnt, ip, direct_nginx, area, country, province, starttime, \
-         endtime, during, alerts, block_reason, detail, sdetail, cuuid, rule) ",
-    );
+    let mut query = QueryBuilder::new(INSERT_RECORDS);
     query.push_values(rows, |mut values, row| {
         let record = &row.stored.record;
         let place = record.place.as_ref();
