@@ -67,6 +67,8 @@ impl SendFindings {
     }
 
     fn send(&mut self) {
+        // Of partitions that went nothing is under way but how far windows were filled.
+        self.positions.retain(|&partition, _| self.handoff.owns(partition));
         if self.positions.is_empty() || self.handoff.failed().is_some() {
             return;
         }

@@ -270,7 +270,7 @@ fn those_that_register() {
     let said = site.doctor(&config);
     said.has("agent", "ok", &format!("{} answers", one.address()), "");
     said.has("agent", "bad", &format!("{} refuses our mkey", other.address()), "--mkey-file");
-    said.has("agent", "bad", "10.0.0.3 wants TLS", "tls_ca");
+    said.has("agent", "bad", "10.0.0.3: it wants TLS, and `tls_ca` isn't", "agree on TLS");
     said.has("agent", "bad", "10.0.0.4", "delete it");
 }
 

@@ -144,6 +144,27 @@ fn a_member_that_comes_again_is_not_waited_for() {
     assert_eq!(moved.count(), 0, "{moves:?}");
 }
 
+#[test]
+fn two_under_one_name_are_told() {
+    let Some(topic) = Topic::shared("twice", 1) else { return };
+    let member = || {
+        let mut lines = topic.lines();
+        lines.kafka.instance = Some("one".to_owned());
+        Worker::new(lines, shared("one"))
+    };
+    let mut first = member();
+    first.run_until("it has the partition", |first| first.health.now().partitions.len() == 1);
+    let mut second = member();
+    until("the first is told", || {
+        first.step();
+        second.step();
+        first.health.problem().is_some_and(|text| text.contains("state folder of its own"))
+    });
+    topic.send_lines(0..10, 1);
+    second.read(10);
+    assert!(first.numbers().is_empty());
+}
+
 /// Whoever hears that nothing more is there may rely on it that all that was there is emitted.
 #[test]
 fn a_partition_is_only_through_when_all_of_it_is_emitted() {

@@ -38,6 +38,15 @@ pub enum KafkaError {
         /// What librdkafka says.
         reason: String,
     },
+    /// Somebody else has taken our place.
+    #[error(
+        "another worker reads {topic} under this one's identity, so this one reads nothing any more: give each a state \
+         folder of its own, and delete `worker-id` in one that was copied"
+    )]
+    Twice {
+        /// The topic.
+        topic: String,
+    },
     /// Offsets couldn't be committed. What isn't committed is read again after a restart.
     #[error("Kafka didn't take the offsets: {0}")]
     Commit(String),
@@ -83,6 +92,7 @@ impl KafkaError {
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
                 Self::NoTopic { topic: topic.to_owned(), brokers }
             }
+            Code::Fenced | Code::FencedInstanceId => Self::Twice { topic: topic.to_owned() },
             Code::TopicAuthorizationFailed
             | Code::GroupAuthorizationFailed
             | Code::ClusterAuthorizationFailed
