@@ -24,7 +24,7 @@ use super::program::{Program, Said};
 use super::stamp::Clocks;
 use super::tended::{Tend, Tended};
 use super::xtables::{Raw, Seen};
-use super::{Enforcer, EnforcerError, changes};
+use super::{Enforcer, EnforcerError, changes, left};
 use sets::{LONGEST_TIME, Member, Set};
 
 /// How often we look for our rules.
@@ -96,9 +96,7 @@ impl Enforcer for Ipset {
     fn held(&mut self) -> Result<Vec<(Network, Duration)>, EnforcerError> {
         self.0.with(|inner| {
             inner.adopt()?;
-            let now = Instant::now();
-            let left = |(&target, end): (&Network, &Instant)| (target, end.saturating_duration_since(now));
-            Ok(inner.bans.iter().map(left).filter(|(_, left)| !left.is_zero()).collect())
+            Ok(left(&inner.bans))
         })
     }
 

@@ -19,7 +19,7 @@ use model::network::Network;
 use super::stamp::Clocks;
 use super::tended::{Tend, Tended};
 use super::xtables::{Family, Raw, Seen};
-use super::{Enforcer, EnforcerError, changes};
+use super::{Enforcer, EnforcerError, changes, left};
 
 /// How often we look for our rules.
 const LOOK: Duration = Duration::from_secs(10);
@@ -85,9 +85,7 @@ impl Enforcer for Iptables {
     fn held(&mut self) -> Result<Vec<(Network, Duration)>, EnforcerError> {
         self.0.with(|inner| {
             inner.adopt()?;
-            let now = Instant::now();
-            let left = |(&target, end): (&Network, &Instant)| (target, end.saturating_duration_since(now));
-            Ok(inner.bans.iter().map(left).filter(|(_, left)| !left.is_zero()).collect())
+            Ok(left(&inner.bans))
         })
     }
 

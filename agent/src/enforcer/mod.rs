@@ -1,7 +1,7 @@
 //! What drops a target's packets, behind one trait.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::network::Network;
 
@@ -53,6 +53,13 @@ fn changes(block: &[(Network, Duration)], unblock: &[Network]) -> HashMap<Networ
         .extend(block.iter().map(|&(target, time)| (target, (!time.is_zero()).then_some(time.min(LONGEST)))));
     changes.extend(unblock.iter().map(|&target| (target, None)));
     changes
+}
+
+/// What is left of bans with these ends.
+fn left(bans: &HashMap<Network, Instant>) -> Vec<(Network, Duration)> {
+    let now = Instant::now();
+    let left = |(&target, end): (&Network, &Instant)| (target, end.saturating_duration_since(now));
+    bans.iter().map(left).filter(|(_, left)| !left.is_zero()).collect()
 }
 
 /// What opens an enforcer, with its name.

@@ -7,8 +7,8 @@ use agent::enforcer::{EnforcerError, remove_all};
 use model::network::Network;
 
 use crate::help::{
-    HOUR, Kind, MIXED, assert_left, eventually, for_each_enforcer, held, isolated, isolated_by, mixed, net,
-    run, targets,
+    HOUR, Kind, MIXED, assert_left, eventually, for_each_enforcer, held, isolated, isolated_by, many, mixed,
+    net, run, targets,
 };
 
 for_each_enforcer!(
@@ -233,15 +233,7 @@ fn twenty_thousand_bans(kind: Kind) {
             work();
             println!("{kind:?}, {what}: {:?}", start.elapsed());
         };
-        let bans: Vec<_> = (0u32..20_000)
-            .map(|n| {
-                let [_, a, b, c] = n.to_be_bytes();
-                let v6 = [0x20, 1, 0xd, 0xb8, a, b, c, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-                let target =
-                    if n % 2 == 0 { net(&format!("10.{a}.{b}.{c}")) } else { Network::new(v6.into(), 64) };
-                (target, HOUR)
-            })
-            .collect();
+        let bans = many(20_000);
         let all: Vec<_> = bans.iter().map(|(target, _)| *target).collect();
         let mut enforcer = kind.open();
         timed("20,000 new bans", &mut || enforcer.apply(&bans, &[]).unwrap());

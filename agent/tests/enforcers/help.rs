@@ -197,3 +197,13 @@ pub(crate) const MIXED: [&str; 9] = [
 pub(crate) fn mixed() -> Vec<(Network, Duration)> {
     MIXED.iter().map(|target| (net(target), HOUR)).collect()
 }
+
+/// So many bans, half of them of IPv4 addresses and half of IPv6 prefixes.
+pub(crate) fn many(count: u32) -> Vec<(Network, Duration)> {
+    let target = |n: u32| {
+        let [_, a, b, c] = n.to_be_bytes();
+        let v6 = [0x20, 1, 0xd, 0xb8, a, b, c, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        if n.is_multiple_of(2) { Network::host([10, a, b, c].into()) } else { Network::new(v6.into(), 64) }
+    };
+    (0..count).map(|n| (target(n), HOUR)).collect()
+}

@@ -7,7 +7,9 @@ use agent::enforcer::nftables::Nftables;
 use agent::enforcer::{Enforcer, EnforcerError};
 use model::network::Network;
 
-use crate::help::{HOUR, Kind, MIXED, assert_left, held, isolated, isolated_by, mixed, net, run, targets};
+use crate::help::{
+    HOUR, Kind, MIXED, assert_left, held, isolated, isolated_by, many, mixed, net, run, targets,
+};
 
 #[test]
 fn nft_reads_what_we_have_written() {
@@ -185,15 +187,7 @@ fn a_hundred_thousand_bans() {
             work();
             println!("{what}: {:?}", start.elapsed());
         };
-        let bans: Vec<_> = (0u32..100_000)
-            .map(|n| {
-                let [_, a, b, c] = n.to_be_bytes();
-                let v6 = [0x20, 1, 0xd, 0xb8, a, b, c, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-                let target =
-                    if n % 2 == 0 { net(&format!("10.{a}.{b}.{c}")) } else { Network::new(v6.into(), 64) };
-                (target, HOUR)
-            })
-            .collect();
+        let bans = many(100_000);
         let mut nftables = Nftables::open().unwrap();
         timed("100,000 new bans", &mut || nftables.apply(&bans, &[]).unwrap());
         timed("100,000 refreshed", &mut || nftables.apply(&bans, &[]).unwrap());

@@ -4,10 +4,8 @@ use model::key::Key;
 use model::units::Second;
 use serde::{Deserialize, Serialize};
 
-use super::MessageError;
+use super::message::{self, MessageError};
 
-/// Which layout messages have; the first byte of each.
-pub(super) const FORMAT: u8 = 1;
 /// In [`SentHit::rule`]: the request belongs to no rule.
 pub(super) const NO_RULE: u32 = u32::MAX;
 
@@ -56,7 +54,7 @@ impl HitsMessage {
     /// As bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        postcard::to_extend(self, vec![FORMAT]).expect("a vector takes whatever comes")
+        message::encode(self)
     }
 
     /// From bytes.
@@ -64,13 +62,7 @@ impl HitsMessage {
     /// # Errors
     /// Where they are no such message.
     pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
-        match bytes {
-            [FORMAT, rest @ ..] => {
-                postcard::from_bytes(rest).map_err(|error| MessageError::Broken(error.to_string()))
-            }
-            [format, ..] => Err(MessageError::Format(*format)),
-            [] => Err(MessageError::Broken("it is empty".to_owned())),
-        }
+        message::decode(bytes)
     }
 
     /// The newest second of its hits.
@@ -101,6 +93,8 @@ mod tests {
         }
         assert!(matches!(HitsMessage::decode(&[9, 1, 2]), Err(MessageError::Format(9))));
         // A length that promises more than there is takes no memory.
-        assert!(HitsMessage::decode(&[FORMAT, 1, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]).is_err());
+        assert!(
+            HitsMessage::decode(&[message::FORMAT, 1, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]).is_err()
+        );
     }
 }

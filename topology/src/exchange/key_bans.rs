@@ -11,8 +11,7 @@ use model::key::Key;
 use model::units::Second;
 use serde::{Deserialize, Serialize};
 
-use super::MessageError;
-use super::hits::FORMAT;
+use super::message::{self, MessageError};
 
 /// Bans that are over are remembered for so many seconds: as long as windows are filled again with what came then.
 const REMEMBERED: i64 = 900;
@@ -32,7 +31,7 @@ impl KeyBansMessage {
     /// As bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        postcard::to_extend(self, vec![FORMAT]).expect("a vector takes whatever comes")
+        message::encode(self)
     }
 
     /// From bytes.
@@ -40,13 +39,7 @@ impl KeyBansMessage {
     /// # Errors
     /// Where they are no such message.
     pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
-        match bytes {
-            [FORMAT, rest @ ..] => {
-                postcard::from_bytes(rest).map_err(|error| MessageError::Broken(error.to_string()))
-            }
-            [format, ..] => Err(MessageError::Format(*format)),
-            [] => Err(MessageError::Broken("it is empty".to_owned())),
-        }
+        message::decode(bytes)
     }
 }
 

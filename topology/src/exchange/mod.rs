@@ -21,6 +21,7 @@ mod handoff;
 mod hits;
 mod key_bans;
 mod merge;
+mod message;
 mod reader;
 mod send_findings;
 mod send_hits;
@@ -32,19 +33,9 @@ pub use handoff::Handoff;
 pub use hits::{HitsMessage, SentHit, SourcePart};
 pub use key_bans::{KeyBansMessage, KeyBansView};
 pub use merge::{Merge, Released};
+pub use message::MessageError;
 pub use reader::{From, Read, Reader};
 pub use send_findings::SendFindings;
 pub use send_hits::SendHits;
 pub use send_key_bans::{ALL_EVERY, SendKeyBans};
 pub use transactions::{Member, Outgoing, Parcel, Transactions, TransactionsFailed};
-
-/// A message that can't be read.
-#[derive(Debug, thiserror::Error)]
-pub enum MessageError {
-    /// Written by a version of the program that this one doesn't know.
-    #[error("it has the format {0}, and this program knows {known}: run the same version on all workers", known = hits::FORMAT)]
-    Format(u8),
-    /// Not what it should be.
-    #[error("it can't be read ({0}): does anybody else write into this topic?")]
-    Broken(String),
-}
