@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic as Spec, TopicReplication};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError as Cause, RDKafkaErrorCode};
 
 use super::config::KafkaConfig;
@@ -67,9 +67,7 @@ impl Admin {
     /// # Errors
     /// Where there is no answer.
     pub fn group_members(&self, group: &str, patience: Duration) -> Result<usize, KafkaError> {
-        let found = self.client.fetch_group_list(Some(group), patience);
-        let found = found.map_err(|cause| KafkaError::of(&cause, &self.brokers, ""))?;
-        Ok(found.groups().iter().find(|found| found.name() == group).map_or(0, |found| found.members().len()))
+        members(&self.client, group, patience).map_err(|cause| KafkaError::of(&cause, &self.brokers, ""))
     }
 
     /// Makes topics; one that is there already stays as it is.
@@ -89,6 +87,16 @@ impl Admin {
         }
         Ok(())
     }
+}
+
+/// How many members a group has, by whoever asks.
+pub(super) fn members<C: ConsumerContext>(
+    client: &BaseConsumer<C>,
+    group: &str,
+    patience: Duration,
+) -> Result<usize, Cause> {
+    let found = client.fetch_group_list(Some(group), patience)?;
+    Ok(found.groups().iter().find(|found| found.name() == group).map_or(0, |found| found.members().len()))
 }
 
 fn spec(topic: &NewTopic) -> Spec<'_> {

@@ -16,6 +16,7 @@ use rdkafka::error::{KafkaError as Cause, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::admin::members;
 use super::config::KafkaConfig;
 use super::consumer::Message;
 use super::context::log;
@@ -134,9 +135,7 @@ impl Look {
         client.set("enable.partition.eof", "true");
         client.set("isolation.level", "read_committed");
         client.set("auto.offset.reset", "earliest");
-        if !config.properties.contains_key("fetch.wait.max.ms") {
-            client.set("fetch.wait.max.ms", "100");
-        }
+        config.by_default(&mut client, "fetch.wait.max.ms", "100");
         let consumer = client.create_with_context(Listening::default());
         let consumer = consumer.map_err(|cause| KafkaError::of(&cause, &config.brokers, ""))?;
         Ok(Self { brokers: config.brokers.clone(), consumer })
@@ -229,9 +228,7 @@ impl Look {
     /// # Errors
     /// Where there is no answer within `patience`.
     pub fn members(&self, group: &str, patience: Duration) -> Result<usize, KafkaError> {
-        let found = self.consumer.fetch_group_list(Some(group), patience);
-        let found = found.map_err(|cause| KafkaError::of(&cause, &self.brokers, ""))?;
-        Ok(found.groups().iter().find(|found| found.name() == group).map_or(0, |found| found.members().len()))
+        members(&self.consumer, group, patience).map_err(|cause| KafkaError::of(&cause, &self.brokers, ""))
     }
 
     /// About the newest `most` messages, as many of each partition, and what comes meanwhile: for the latter it waits

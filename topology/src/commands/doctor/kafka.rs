@@ -160,11 +160,7 @@ fn topic(cluster: &Cluster, name: &str, brokers: &str) -> Finding {
     let Some(seen) = cluster.find(name) else { return absent(cluster, name, brokers) };
     let partitions = plural(seen.partitions, "partition");
     if seen.leaderless > 0 {
-        return Finding::bad(
-            TOPIC,
-            format!("{} of the {partitions} of {name} have no broker that leads them", seen.leaderless),
-            "start the brokers that are away: `kafka-topics.sh --describe --unavailable-partitions` names them",
-        );
+        return leaderless(seen);
     }
     if seen.incomplete > 0 {
         return Finding::warn(
@@ -174,6 +170,18 @@ fn topic(cluster: &Cluster, name: &str, brokers: &str) -> Finding {
         );
     }
     Finding::ok(TOPIC, format!("{name} is there, with {partitions}"))
+}
+
+fn leaderless(seen: &TopicSeen) -> Finding {
+    let TopicSeen { name, partitions, leaderless, .. } = seen;
+    Finding::bad(
+        TOPIC,
+        format!(
+            "{leaderless} of the {} of {name} have no broker that leads them",
+            plural(*partitions, "partition")
+        ),
+        "start the brokers that are away: `kafka-topics.sh --describe --unavailable-partitions` names them",
+    )
 }
 
 fn absent(cluster: &Cluster, name: &str, brokers: &str) -> Finding {
@@ -294,11 +302,7 @@ fn between(name: &str, seen: Option<&TopicSeen>, exactly: Option<usize>, sources
         );
     }
     if seen.leaderless > 0 {
-        return Finding::bad(
-            TOPIC,
-            format!("{} of the {partitions} of {name} have no broker that leads them", seen.leaderless),
-            "start the brokers that are away",
-        );
+        return leaderless(seen);
     }
     Finding::ok(TOPIC, format!("{name} is there, with {partitions}"))
 }
